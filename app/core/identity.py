@@ -1,0 +1,112 @@
+"""Whose it is: ids in checkout metadata, and which of a Stripe object's links speaks for a fact."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.core.analytics import Identity
+from app.core.facts import Link
+
+SESSION_IDS = frozenset(
+    {"session_id", "amplitude_session_id", "posthog_session_id", "ga_session_id"}
+)
+IDS = SESSION_IDS | {
+    "user_id",
+    "device_id",
+    "amplitude_device_id",
+    "amplitude_user_id",
+    "segment_anonymous_id",
+    "mixpanel_device_id",
+    "posthog_distinct_id",
+    "ga_client_id",
+    "fbp",
+    "fbc",
+    "event_id",
+}
+CAMPAIGN = frozenset(
+    {
+        "utm_source",
+        "utm_medium",
+        "utm_campaign",
+        "utm_term",
+        "utm_content",
+        "referrer",
+        "landing_page",
+    }
+)
+PREFIX = "br_"
+MAX_VALUE = 500  # Stripe's own limit of a metadata value
+IDENTIFYING = IDS - SESSION_IDS - {"event_id", "fbp", "fbc"}  # alone, a session id names nobody
+
+
+def read_metadata(
+    metadata: Mapping[str, Any],
+) -> tuple[dict[str, str], dict[str, str], str | None]:
+    """(ids, campaign, consent) that our names hold in this metadata, with or without `br_`.
+
+    Metadata is hostile: anything not printable is dropped, not repaired, and so is what is too
+    long, since a cut id is another id.
+    """
+    found = {}
+    for name in sorted(IDS | CAMPAIGN | {"consent"}):
+        value = metadata.get(PREFIX + name) or metadata.get(name)
+        if isinstance(value, str) and 0 < len(value) <= MAX_VALUE and value.isprintable():
+            found[name] = value
+    ids = {name: value for name, value in found.items() if name in IDS}
+    campaign = {name: value for name, value in found.items() if name in CAMPAIGN}
+    return ids, campaign, found.get("consent")
+
+
+def identifies(ids: Mapping[str, str]) -> bool:
+    """Whether these ids name a user or a device: only then does a level answer."""
+    return any(name in ids for name in IDENTIFYING)
+
+
+def speaking(links: Iterable[Link], at: datetime) -> Link | None:
+    """Of one object's links, the one that speaks for a fact of this time.
+
+    By source first, then the latest statement not after the fact, else the earliest one.
+    Only immutable fields decide, so the order of arrival does not.
+    """
+    able = [link for link in links if identifies(link.ids)]
+    if not able:
+        return None
+    rank = min(link.rank for link in able)
+    same = sorted((link for link in able if link.rank == rank), key=_stated)
+    before = [link for link in same if link.stated_at <= at]
+    return before[-1] if before else same[0]
+
+
+def _stated(link: Link) -> tuple[datetime, str]:
+    return link.stated_at, repr(sorted(link.ids.items()))
+
+
+def identity_of(link: Link, at: datetime, session_window: timedelta) -> Identity:
+    """The link's ids for a fact of this time. The session ids ride only near the checkout: a
+    renewal with last month's session would stretch that session by a month."""
+    near = link.completed_at is not None and abs(at - link.completed_at) <= session_window
+    ids = {name: value for name, value in link.ids.items() if near or name not in SESSION_IDS}
+    return Identity(ids=ids, source=link.source)
+
+
+def fallback(customer: str | None, about: Sequence[str]) -> Identity:
+    """The pseudonymous id of what nobody claimed before the hold ended: Stripe's own id."""
+    return Identity(
+        ids={"device_id": f"stripe:{customer or about[-1]}"}, source="fallback", fallback=True
+    )
+
+
+def consents(consent: str | None, purpose: str) -> bool | None:
+    """Whether the visitor agreed to this purpose; None where the checkout did not say.
+
+    Forms read: `granted`, `denied`, and pairs such as `analytics=granted,ads=denied`.
+    Our own data (`own`) needs none.
+    """
+    if purpose == "own":
+        return True
+    answers = {"granted": True, "denied": False}
+    for part in (consent or "").lower().replace(" ", "").split(","):
+        name, _, value = part.rpartition("=")
+        if name in ("", purpose) and value in answers:
+            return answers[value]
+    return None

@@ -1,0 +1,22 @@
+"""When to try again: full jitter, so that what failed together does not come back together."""
+
+from collections.abc import Callable
+
+BASE, CAP = 5.0, 3600.0  # seconds
+DAY = 86_400.0
+SLOW = 6 * 3600.0  # after the first day
+GIVE_UP = 14 * DAY
+
+
+def delay(
+    attempt: int, age: float, jitter: Callable[[float, float], float], asked: float | None = None
+) -> float | None:
+    """Seconds until the next try, None to give up.
+
+    `attempt` counts from 1; `age` is seconds since the delivery was owed; `asked` is what the
+    destination's Retry-After said; `jitter(low, high)` draws, `random.uniform` outside tests.
+    """
+    if age >= GIVE_UP:
+        return None
+    ceiling = SLOW if age >= DAY else min(CAP, BASE * 2 ** min(attempt - 1, 20))
+    return max(asked or 0.0, jitter(1.0, ceiling))

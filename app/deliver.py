@@ -1,0 +1,213 @@
+"""Claim a batch for one destination, POST it with no transaction open, write down each outcome."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic, time
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from app.core import retry
+from app.core.outcome import Again, Delivered, Outcome, Rejected, Retry, Split, Suspended
+from app.destinations.base import Destination, Payload, Response
+from app.destinations.http import Http
+from app.destinations.judging import excerpt
+from app.store import deliveries, health, work
+from app.store.deliveries import Attempt, Leased
+
+CLAIM = 500  # rows a time
+LEASE = 40.0  # seconds; twice what one POST may last, and some
+DEADLINE = 15.0  # seconds in all for one POST
+FLUSH = 0.5  # seconds of outcomes that a crash may make us send again
+SUSPECT = 3  # deaths of a worker with this row in hand before it is claimed alone
+POISON = 2 * SUSPECT
+ANSWER = 500  # characters kept of what a destination answered
+PROBE = 900.0  # seconds until a suspended destination is tried again
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Lane:
+    """One destination, served by one thread."""
+
+    engine: Engine
+    destination: Destination
+    http: Http
+    stopping: Callable[[], bool] = lambda: False
+    fenced: int = 0
+    delivered: int = 0
+    _tried: list[tuple[Leased, Outcome, Attempt]] = field(default_factory=list)
+    _flushed: float = field(default_factory=monotonic)
+
+    @property
+    def name(self) -> str:
+        return work.lane_of(self.destination.name)
+
+
+def deliver(lane: Lane) -> int:
+    """Serve one claim of this lane; how many rows it had, 0 when none was due."""
+    with lane.engine.begin() as connection:
+        claimed = deliveries.claim(connection, lane.name, CLAIM, LEASE, alone=SUSPECT)
+    ends = monotonic() + LEASE
+    rows = _without_poison(lane, claimed)
+    waiting = list(_batches(lane.destination, rows))
+    while waiting:
+        # A POST must end inside the lease: later ones are another worker's by then.
+        if lane.stopping() or ends - monotonic() < 2 * DEADLINE:
+            break
+        batch = waiting.pop(0)
+        outcomes = _try(lane, batch)
+        waiting[:0] = _again(lane, batch, outcomes)
+        if any(isinstance(one, Suspended) or _is_for_lane(one) for one in outcomes):
+            break
+        if monotonic() - lane._flushed > FLUSH:
+            _flush(lane)
+    _flush(lane)
+    if waiting:
+        with lane.engine.begin() as connection:
+            unsent = {row.id: row.token for batch in waiting for row in batch}
+            work.give_back(connection, lane.name, unsent)
+    return len(claimed)
+
+
+def _is_for_lane(outcome: Outcome) -> bool:
+    return isinstance(outcome, Retry) and outcome.lane
+
+
+def _batches(destination: Destination, rows: Sequence[Leased]) -> Iterator[list[Leased]]:
+    """In the destination's limits of rows and bytes, in order."""
+    batch: list[Leased] = []
+    size = 0
+    for row in rows:
+        full = (
+            len(batch) >= destination.MAX_BATCH or size + len(row.payload) > destination.MAX_BYTES
+        )
+        if batch and full:
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += len(row.payload) + 1
+    if batch:
+        yield batch
+
+
+def _try(lane: Lane, batch: Sequence[Leased]) -> Sequence[Outcome]:
+    """One POST; what it came to, per row, is remembered for the next flush."""
+    payloads = [Payload(row.dedupe_id, row.payload) for row in batch]
+    started, clock = datetime.now(UTC), monotonic()
+    response = lane.http.send(lane.destination.request(payloads, time()), deadline=DEADLINE)
+    latency = round((monotonic() - clock) * 1000)
+    outcomes = lane.destination.judge(response, payloads)
+    for row, outcome in zip(batch, outcomes, strict=True):
+        attempt = _attempt(lane.destination, row, outcome, response, started, latency)
+        lane._tried.append((row, outcome, attempt))
+    return outcomes
+
+
+def _attempt(
+    destination: Destination,
+    row: Leased,
+    outcome: Outcome,
+    response: Response,
+    started: datetime,
+    latency: int,
+) -> Attempt:
+    return Attempt(
+        delivery_id=row.id,
+        token=row.token,
+        started_at=started,
+        outcome=type(outcome).__name__.lower(),
+        status=response.status,
+        answer=excerpt(response.text, destination.secrets(), ANSWER),
+        latency_ms=latency,
+    )
+
+
+def _again(lane: Lane, batch: Sequence[Leased], outcomes: Sequence[Outcome]) -> list[list[Leased]]:
+    """What to POST at once: neighbours of refused rows, and the halves of a refused batch."""
+    innocent = [row for row, one in zip(batch, outcomes, strict=True) if isinstance(one, Again)]
+    refused = [row for row, one in zip(batch, outcomes, strict=True) if isinstance(one, Split)]
+    again = [innocent] if innocent else []
+    if len(refused) > 1:
+        middle = len(refused) // 2
+        again += [refused[:middle], refused[middle:]]
+    sent_again = {row.id for rows in again for row in rows}
+    lane._tried = [item for item in lane._tried if item[0].id not in sent_again]
+    return again
+
+
+def _without_poison(lane: Lane, rows: Sequence[Leased]) -> list[Leased]:
+    poison = [row for row in rows if row.crashes >= POISON]
+    if poison:
+        reason = f"poison: {POISON} workers died with it in hand"
+        with lane.engine.begin() as connection:
+            deliveries.finish(connection, lane.name, [(row, "dead", reason) for row in poison])
+    return [row for row in rows if row.crashes < POISON]
+
+
+def _flush(lane: Lane) -> None:
+    """Write the outcomes in one transaction, each guarded by its row's token."""
+    tried, lane._tried, lane._flushed = lane._tried, [], monotonic()
+    if not tried:
+        return
+    ended = [(row, *end) for row, outcome, _ in tried if (end := _end(row, outcome))]
+    kept = {row.id for row, _, _ in ended}
+    later = {
+        row.id: (row.token, _delay(row, outcome)) for row, outcome, _ in tried if row.id not in kept
+    }
+    with lane.engine.begin() as connection:
+        deliveries.record(connection, [attempt for _, _, attempt in tried])
+        ours = deliveries.finish(connection, lane.name, ended)
+        ours += work.reschedule(connection, lane.name, later) if later else 0
+        _note_health(connection, lane.destination.name, [outcome for _, outcome, _ in tried])
+    lane.delivered += sum(isinstance(outcome, Delivered) for _, outcome, _ in tried)
+    if fenced := len(tried) - ours:
+        lane.fenced += fenced
+        log.warning("deliver.fenced", destination=lane.destination.name, rows=fenced)
+
+
+def _end(row: Leased, outcome: Outcome) -> tuple[str, str | None] | None:
+    """(state, reason) of a delivery that ends here; None if it is tried again."""
+    match outcome:
+        case Delivered():
+            return "delivered", None
+        case Rejected(reason) | Split(reason):
+            return "dead", reason
+        case Retry(reason) if row.age >= retry.GIVE_UP:
+            return "dead", f"gave up after 14 days: {reason}"
+        case Retry() | Again() | Suspended():
+            return None
+
+
+def _delay(row: Leased, outcome: Outcome) -> float:
+    """Seconds until the row is due again."""
+    match outcome:
+        case Retry(_, after):
+            return retry.delay(row.attempts, row.age, random.uniform, after) or 0.0
+        case Suspended(_, after):
+            return after or PROBE
+        case _:
+            return 0.0
+
+
+def _note_health(connection: Connection, destination: str, outcomes: Sequence[Outcome]) -> None:
+    """The breaker counts requests in a row that took nothing; a suspension stops at once."""
+    for outcome in outcomes:
+        if isinstance(outcome, Suspended):
+            reason = outcome.reason
+            health.suspend(connection, destination, outcome.after or PROBE, reason)
+            log.error("deliver.suspended", destination=destination, reason=reason)
+            return
+    if any(isinstance(outcome, Delivered) for outcome in outcomes):
+        health.succeeded(connection, destination)
+        return
+    for outcome in outcomes:
+        if isinstance(outcome, Retry):
+            if outcome.lane and outcome.after:
+                health.suspend(connection, destination, outcome.after, outcome.reason)
+            else:
+                health.failed(connection, destination, outcome.reason)
+            return

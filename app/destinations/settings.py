@@ -1,0 +1,104 @@
+"""Reading one destination's settings: all problems at once, each by its variable's name and the
+form expected, never the value. The settings are the fields that the destination's page declares."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
+
+from app.destinations.addresses import is_literal, is_public
+from app.destinations.base import Destination, variable
+
+PRINTABLE = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a setting's text must be, in words and as a check of (text, local URLs allowed)."""
+
+    words: str
+    fits: Callable[[str, bool], bool]
+
+
+def _fits_key(text: str, allow_local: bool) -> bool:
+    return PRINTABLE.fullmatch(text) is not None and len(text) <= 100
+
+
+def _fits_url(text: str, allow_local: bool) -> bool:
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    plain = PRINTABLE.fullmatch(text) and "\\" not in text and "@" not in parts.netloc
+    if not host or port == 0 or not plain or parts.fragment:
+        return False
+    if allow_local:
+        return parts.scheme in {"http", "https"}
+    named_local = host == "localhost" or host.endswith(".localhost")
+    return parts.scheme == "https" and not named_local and (is_public(host) or not is_literal(host))
+
+
+Key = Annotated[str, Form("1 to 100 printable ASCII characters without spaces", _fits_key)]
+Url = Annotated[
+    str,
+    Form(
+        "an https URL, path included, without user or fragment"
+        " (http and private hosts need BRIDGE_ALLOW_LOCAL_URLS)",
+        _fits_url,
+    ),
+]
+LIST = Form("a comma-separated list, such as payment_*,refund_created", lambda text, _: True)
+TEXT = Form("printable text", lambda text, _: text.isprintable())
+
+
+def read(
+    kind: type[Destination], name: str, options: Mapping[str, str], *, allow_local_urls: bool
+) -> Destination | list[str]:
+    """The destination that these options describe, or everything that is wrong with them."""
+    hints = get_type_hints(kind, include_extras=True)
+    declared = {each.name: each for each in fields(kind) if each.name != "name"}
+    problems = _unknown(kind.KIND, name, options, declared)
+    values: dict[str, Any] = {}
+    for setting, declaration in declared.items():
+        text, form = options.get(setting, "").strip(), _form(hints[setting])
+        if not text and declaration.default is MISSING:
+            problems.append(f"{variable(name, setting)}: is missing; it must be {form.words}")
+        elif text and not form.fits(text, allow_local_urls):
+            problems.append(f"{variable(name, setting)}: must be {form.words}")
+        elif text:
+            values[setting] = text if form is not LIST else _listed(text)
+    return problems or kind(name=name, **values)
+
+
+def _form(hint: Any) -> Form:
+    if get_origin(hint) is Literal:
+        choices = get_args(hint)
+        return Form(f"one of {', '.join(choices)}", lambda text, _: text in choices)
+    if get_origin(hint) is tuple:
+        return LIST
+    return next((each for each in get_args(hint) if isinstance(each, Form)), TEXT)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _unknown(
+    kind: str, name: str, options: Mapping[str, str], declared: Iterable[str]
+) -> list[str]:
+    valid = {"kind", *declared}
+    return [
+        f"{variable(name, setting)}: {kind} has no such setting; {_nearest(name, setting, valid)}"
+        for setting in options
+        if setting not in valid
+    ]
+
+
+def _nearest(name: str, setting: str, valid: Iterable[str]) -> str:
+    near = get_close_matches(setting, list(valid), n=1)
+    if near:
+        return f"did you mean {variable(name, near[0])}?"
+    return f"it has {', '.join(sorted(each.upper() for each in valid))}"

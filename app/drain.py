@@ -1,0 +1,134 @@
+"""Serve whatever is due: process, release, and every destination's lane on threads of its own.
+
+One `Drain` lives in each worker process. Lane threads outlive the call that started them, so a
+destination that hangs holds up its own lane and nothing else, even with a single worker.
+"""
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.deliver import DEADLINE, LEASE, Lane, deliver
+from app.destinations.base import Destination
+from app.destinations.http import Http
+from app.process import process
+from app.release import release_ended_holds
+from app.settings import Settings
+from app.store import work
+
+BUDGET = 20.0  # seconds of one call, far inside RQ's job timeout
+
+log = structlog.get_logger()
+
+
+class Drain:
+    """`ring` is called when work is left that this process may not do now."""
+
+    def __init__(self, engine: Engine, settings: Settings, ring: Callable[[], object]) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._ring = ring
+        self._destinations = {work.lane_of(one.name): one for one in settings.destinations}
+        self._one_at_a_time = threading.Lock()
+        self._guard = threading.Lock()
+        self._threads: dict[str, threading.Thread] = {}
+        self._knocked: set[str] = set()
+        self._stopping = threading.Event()
+
+    @property
+    def lanes(self) -> list[str]:
+        return [work.PROCESS, work.RELEASE, *self._destinations]
+
+    def run(self) -> bool:
+        """Serve until nothing is due that is not being served, or the budget is spent.
+
+        False if another thread of this process is at it already.
+        """
+        if not self._one_at_a_time.acquire(blocking=False):
+            return False
+        try:
+            until = monotonic() + BUDGET
+            while not self._stopping.is_set() and self._round():
+                if monotonic() > until:
+                    self._ring()
+                    break
+        finally:
+            self._one_at_a_time.release()
+        return True
+
+    def oldest_due(self) -> float | None:
+        """Seconds that the oldest due row of any lane has waited."""
+        with self._engine.connect() as connection:
+            return work.oldest_due(connection, self.lanes)
+
+    def stop(self, patience: float = DEADLINE + 5) -> None:
+        """Let lane threads finish the POST in hand; they give back the rest. Seconds."""
+        self._stopping.set()
+        until = monotonic() + patience
+        for thread in list(self._threads.values()):
+            thread.join(max(0.0, until - monotonic()))
+
+    def _round(self) -> bool:
+        """One look at every lane; True if there may be more to do at once."""
+        with self._engine.connect() as connection:
+            due = work.due_lanes(connection, self.lanes)
+        for lane in due & self._destinations.keys():
+            self._serve(lane)
+        done = 0
+        if work.PROCESS in due:
+            done += process(self._engine, self._settings)
+        if work.RELEASE in due:
+            done += release_ended_holds(self._engine, self._settings)
+        return done > 0
+
+    def _serve(self, lane: str) -> None:
+        with self._guard:
+            thread = self._threads.get(lane)
+            if thread is not None and thread.is_alive():
+                self._knocked.add(lane)  # it looks again before it goes
+                return
+            thread = threading.Thread(target=self._lane, args=(lane,), name=lane, daemon=True)
+            self._threads[lane] = thread
+            thread.start()
+
+    def _lane(self, lane: str) -> None:
+        """A lane thread: claims until nothing is due, holding one of the lane's slots."""
+        http = Http(allow_local=self._settings.allow_local_urls)
+        try:
+            while True:
+                with self._guard:
+                    self._knocked.discard(lane)
+                self._hold_slot(self._destinations[lane], lane, http)
+                with self._guard:
+                    if lane not in self._knocked or self._stopping.is_set():
+                        self._threads.pop(lane, None)
+                        return
+        except SQLAlchemyError as error:
+            log.error("lane.failed", lane=lane, error=type(error).__name__)
+            with self._guard:
+                self._threads.pop(lane, None)
+        finally:
+            http.close()
+
+    def _hold_slot(self, destination: Destination, lane: str, http: Http) -> None:
+        with self._engine.begin() as connection:
+            taken = work.take_slot(connection, lane, self._settings.lane_workers, LEASE)
+        if taken is None:
+            return  # whoever frees a slot looks again
+        slot, token = taken
+        serving = Lane(self._engine, destination, http, self._stopping.is_set)
+        try:
+            while not self._stopping.is_set() and deliver(serving):
+                with self._engine.begin() as connection:
+                    if not work.extend_slot(connection, lane, slot, token, LEASE):
+                        return
+        finally:
+            with self._engine.begin() as connection:
+                work.extend_slot(connection, lane, slot, token, 0)
+        with self._engine.connect() as connection:
+            if work.due_lanes(connection, [lane]):
+                self._ring()

@@ -1,0 +1,214 @@
+"""Kept webhook event -> facts -> identity -> revenue entries, analytics events, deliveries.
+
+Everything that follows from a batch of webhook events is written in one transaction, or nothing.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from app.core.envelope import NotAnEvent, parse
+from app.core.facts import Fact, Reading
+from app.core.joins import joined
+from app.core.read_payment import standalone_payment
+from app.core.readers import read
+from app.core.stripe_shapes import Missing
+from app.release import release
+from app.settings import Settings
+from app.store import analytics_events, identities, ledger, subscriptions, webhook_events
+from app.store.analytics_events import Told
+from app.store.identities import Scope, Scoped
+from app.store.webhook_events import Kept, Verdict
+
+BATCH = 100  # each takes about four join locks, of which Postgres holds some thousands
+TRIES = 5
+
+log = structlog.get_logger()
+
+
+class Stale(Exception):
+    """What belongs to what changed while we waited for the locks: begin again."""
+
+
+@dataclass
+class Batch:
+    """Webhook events read, before anything is written."""
+
+    readings: list[tuple[Kept, Reading]] = field(default_factory=list)
+    quarantined: list[Verdict] = field(default_factory=list)
+
+    def objects(self) -> set[Scoped]:
+        """Every Stripe id that these webhook events may be joined by."""
+        return {
+            (kept.account, kept.livemode, one)
+            for kept, reading in self.readings
+            for one in _ids(reading)
+        }
+
+
+def process(engine: Engine, settings: Settings, limit: int = BATCH) -> int:
+    """Process up to `limit` kept webhook events; how many, 0 when none was due.
+
+    A webhook event that cannot be read is quarantined with the field that it lacks. One that
+    Postgres refuses is found by trying each alone, and quarantined by itself.
+    """
+    try:
+        return len(_with_retries(engine, settings, limit))
+    except DBAPIError as error:
+        if isinstance(error, OperationalError):
+            raise
+        log.warning("process.one_by_one", error=type(error.orig).__name__)
+    return _one_by_one(engine, settings, limit)
+
+
+def _with_retries(engine: Engine, settings: Settings, limit: int, after: int = 0) -> Sequence[Kept]:
+    """Again when a join moved under us or Postgres broke a deadlock; locks are taken anew."""
+    for tries in range(1, TRIES + 1):
+        try:
+            with engine.begin() as connection:
+                kept = webhook_events.claim(connection, limit, after)
+                if kept:
+                    _write(connection, settings, _read(kept))
+                return kept
+        except (Stale, OperationalError):
+            if tries == TRIES:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _one_by_one(engine: Engine, settings: Settings, limit: int) -> int:
+    done, after = 0, 0
+    while done < limit:
+        with engine.begin() as connection:
+            kept = webhook_events.claim(connection, 1, after)
+        if not kept:
+            break
+        after, done = kept[0].id, done + 1
+        try:
+            _with_retries(engine, settings, 1, after - 1)
+        except DBAPIError as error:
+            if isinstance(error, OperationalError):
+                raise
+            _quarantine(engine, kept[0], str(error.orig)[:500])
+    return done
+
+
+def _quarantine(engine: Engine, kept: Kept, reason: str) -> None:
+    log.error("process.quarantined", webhook_event=kept.event_id, reason=reason)
+    with engine.begin() as connection:
+        webhook_events.decide(connection, [Verdict(kept.id, "quarantined", reason)])
+
+
+def _read(kept: Sequence[Kept]) -> Batch:
+    batch = Batch()
+    for one in kept:
+        try:
+            batch.readings.append((one, read(parse(one.raw))))
+        except (Missing, NotAnEvent) as error:
+            log.error("process.quarantined", webhook_event=one.event_id, reason=str(error))
+            batch.quarantined.append(Verdict(one.id, "quarantined", str(error)[:500]))
+    return batch
+
+
+def _write(connection: Connection, settings: Settings, batch: Batch) -> None:
+    refs, objects = _lock(connection, batch)
+    _remember(connection, batch)
+    facts = _facts(connection, settings, batch, objects)
+    ledger.book(connection, facts, settings.zone)
+    told = [
+        Told(id=None, scope=(kept.account, kept.livemode), fact=fact, webhook_event_id=kept.id)
+        for kept, fact in facts
+    ]
+    woken = analytics_events.waiting_for(connection, objects)
+    release(connection, settings, told=told, held=woken, refs=refs)
+    webhook_events.decide(connection, [*map(_verdict, batch.readings), *batch.quarantined])
+
+
+def _lock(connection: Connection, batch: Batch) -> tuple[identities.Refs, set[Scoped]]:
+    """Lock every id that this batch touches or that those belong to, then look again.
+
+    Ids that appeared meanwhile are locked without waiting; if another transaction has one, all
+    is begun again, since waiting out of order could deadlock.
+    """
+    objects = batch.objects()
+    objects |= identities.refs_of(connection, objects).ids()
+    identities.lock(connection, objects)
+    refs = identities.refs_of(connection, objects)
+    late = refs.ids() - objects
+    if late and not identities.try_lock(connection, late):
+        raise Stale
+    for kept, reading in batch.readings:
+        for ref in reading.refs:
+            refs.add((kept.account, kept.livemode), ref)
+    return refs, objects | late
+
+
+def _remember(connection: Connection, batch: Batch) -> None:
+    """Write down what later webhook events will be joined with."""
+    scoped = [((kept.account, kept.livemode), kept, one) for kept, one in batch.readings]
+    identities.add_refs(connection, ((s, ref) for s, _, one in scoped for ref in one.refs))
+    identities.add_links(connection, ((s, link) for s, _, one in scoped for link in one.links))
+    ledger.add_payments(connection, ((s, one.payment) for s, _, one in scoped if one.payment))
+    ledger.add_standalone(connection, ((s, i) for s, _, one in scoped for i in one.standalone))
+    subscriptions.add_snapshots(
+        connection, ((kept, one.snapshot) for _, kept, one in scoped if one.snapshot)
+    )
+
+
+def _facts(
+    connection: Connection, settings: Settings, batch: Batch, objects: set[Scoped]
+) -> list[tuple[Kept, Fact]]:
+    """The facts of these readings, and those that they complete, each key once."""
+    by_scope: dict[Scope, list[tuple[Kept, Fact]]] = defaultdict(list)
+    carrier: dict[Scope, Kept] = {}
+    for kept, reading in batch.readings:
+        scope = (kept.account, kept.livemode)
+        carrier[scope] = kept
+        by_scope[scope] += [(kept, fact) for fact in reading.facts]
+    book_all = settings.standalone_payments == "book"
+    for scope, payment in ledger.claimed_payments(connection, objects, book_all=book_all):
+        by_scope[scope].append((_named(batch, payment.payment_intent), standalone_payment(payment)))
+    earlier: dict[Scope, list[Fact]] = defaultdict(list)
+    for scope, fact in analytics_events.joinable(connection, objects):
+        earlier[scope].append(fact)
+    found: dict[tuple[Scope, str], tuple[Kept, Fact]] = {}
+    for scope, facts in by_scope.items():
+        for kept, fact in facts:
+            found.setdefault((scope, fact.key), (kept, fact))
+    for scope in carrier:
+        known = [fact for _, fact in by_scope[scope]] + earlier[scope]
+        for fact in joined(known):
+            kept = _named(batch, *fact.about, fact.customer)
+            found.setdefault((scope, fact.key), (kept, fact))
+    return list(found.values())
+
+
+def _named(batch: Batch, *ids: str | None) -> Kept:
+    """The webhook event of this batch that speaks of one of these ids: it completed the fact."""
+    wanted = set(ids)
+    return next(
+        (kept for kept, reading in batch.readings if wanted & _ids(reading)),
+        batch.readings[0][0],
+    )
+
+
+def _ids(reading: Reading) -> set[str]:
+    ids = {one for ref in reading.refs for one in (ref.child, ref.parent)}
+    for link in reading.links:
+        ids |= {*link.objects, *([link.customer] if link.customer else [])}
+    for fact in reading.facts:
+        ids |= {*fact.about, *([fact.customer] if fact.customer else [])}
+    if reading.payment:
+        ids.add(reading.payment.payment_intent)
+    if reading.snapshot:
+        ids.add(reading.snapshot.subscription)
+    return ids | set(reading.standalone)
+
+
+def _verdict(item: tuple[Kept, Reading]) -> Verdict:
+    kept, reading = item
+    return Verdict(kept.id, "ignored" if reading.ignored else "processed", reading.ignored)

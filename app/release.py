@@ -1,0 +1,177 @@
+"""An analytics event whose identity and name are known, or whose hold ended, becomes deliveries."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from app.core.analytics import AnalyticsEvent, dedupe_id
+from app.core.facts import Link
+from app.core.identity import consents
+from app.core.outcome import Skipped
+from app.core.settle import Known, Rules, Settled, settle
+from app.destinations.base import Destination
+from app.settings import Settings
+from app.store import analytics_events, deliveries, identities, subscriptions
+from app.store.analytics_events import Told
+from app.store.identities import Refs, Scoped
+
+BATCH = 200
+
+
+def release_ended_holds(engine: Engine, settings: Settings, limit: int = BATCH) -> int:
+    """Tell what waited long enough, as far as it is known; how many, 0 when none was due."""
+    with engine.begin() as connection:
+        held = analytics_events.hold_ended(connection, limit)
+        if held:
+            objects = _objects(held)
+            refs = identities.refs_of(connection, objects)
+            release(connection, settings, told=[], held=held, refs=refs, final=True)
+        return len(held)
+
+
+def release(
+    connection: Connection,
+    settings: Settings,
+    *,
+    told: Sequence[Told],
+    held: Sequence[Told],
+    refs: Refs,
+    final: bool = False,
+) -> None:
+    """Settle new (`told`) and waiting (`held`) analytics events, in the caller's transaction.
+
+    What can be told leaves as deliveries, frozen; the rest waits for the ids it depends on.
+    """
+    known = _known(connection, [*told, *held], refs)
+    rules = Rules(
+        session_window=timedelta(seconds=settings.session_window),
+        fallback=settings.identity_fallback,
+    )
+    new = analytics_events.add(
+        connection,
+        [_settled(one, known, rules, final=final) for one in told],
+        timedelta(seconds=settings.identity_hold),
+    )
+    old = [_settled(one, known, rules, final=final) for one in held]
+    analytics_events.settle(connection, [one for one in old if one.settled])
+    analytics_events.wait(connection, _waits([*new, *old], known))
+    owed = [one for one in (*new, *old) if one.settled and not one.settled.withheld]
+    deliveries.owe(connection, [row for one in owed for row in _owed(one, settings)])
+
+
+def _settled(one: Told, known: Mapping[Scoped, Known], rules: Rules, *, final: bool) -> Told:
+    settled = settle(one.fact, known[(*one.scope, one.fact.key)], rules, final=final)
+    return one if settled is None else one.as_settled(settled)
+
+
+def _waits(told: Sequence[Told], known: Mapping[Scoped, Known]) -> list[tuple[int, str]]:
+    return [
+        (one.id, object_id)
+        for one in told
+        if one.settled is None and one.id is not None
+        for around in [known[(*one.scope, one.fact.key)]]
+        for object_id in {*around.way, *around.customers}
+    ]
+
+
+def _objects(told: Sequence[Told]) -> set[Scoped]:
+    return {
+        (*one.scope, object_id)
+        for one in told
+        for object_id in (*one.fact.about, *([one.fact.customer] if one.fact.customer else []))
+    }
+
+
+def _known(connection: Connection, told: Sequence[Told], refs: Refs) -> dict[Scoped, Known]:
+    """What is known around each of these, read in two queries for all of them."""
+    ways = {}
+    for one in told:
+        way, found = refs.climb(one.scope, one.fact.about)
+        customers = dict.fromkeys([*([one.fact.customer] if one.fact.customer else []), *found])
+        ways[(*one.scope, one.fact.key)] = (one, way, list(customers))
+    wanted = {
+        (*one.scope, object_id) for one, way, own in ways.values() for object_id in (*way, *own)
+    }
+    links = identities.links_of(connection, wanted)
+    cycles = {
+        (*one.scope, one.fact.subscription)
+        for one in told
+        if one.fact.cycle_start and one.fact.subscription
+    }
+    trials = subscriptions.trial_ends(connection, cycles) if cycles else {}
+    return {
+        key: Known(
+            way=way,
+            customers=own,
+            links=_links_in(links, one.scope),
+            trial_ends=_trials_of(trials, one),
+        )
+        for key, (one, way, own) in ways.items()
+    }
+
+
+def _links_in(links: Mapping[Scoped, Sequence[Link]], scope: tuple[str, bool]) -> Any:
+    return lambda object_id: links.get((*scope, object_id), ())
+
+
+def _trials_of(trials: Mapping[Scoped, set[datetime | None]], one: Told) -> set[datetime | None]:
+    return trials.get((*one.scope, one.fact.subscription or ""), set())
+
+
+def _owed(one: Told, settings: Settings) -> list[dict[str, Any]]:
+    """A delivery per destination that takes such events: pending with its frozen payload, or
+    skipped with the reason."""
+    assert one.settled is not None
+    event = _event(one, one.settled)
+    rows = []
+    for destination in settings.destinations:
+        if not _takes(destination, event):
+            continue
+        dedupe = dedupe_id(destination.name, event.id)
+        answer = _refusal(destination, one.settled, settings) or destination.render(event, dedupe)
+        skipped = isinstance(answer, Skipped)
+        rows.append(
+            {
+                "destination": destination.name,
+                "analytics_event_id": one.id,
+                "dedupe_id": dedupe,
+                "state": "skipped" if skipped else "pending",
+                "payload": None if isinstance(answer, Skipped) else answer,
+                "reason": answer.reason if isinstance(answer, Skipped) else None,
+            }
+        )
+    return rows
+
+
+def _event(one: Told, settled: Settled) -> AnalyticsEvent:
+    account, livemode = one.scope
+    return AnalyticsEvent(
+        key=one.fact.key,
+        account=account,
+        livemode=livemode,
+        name=settled.name,
+        occurred_at=one.fact.at,
+        identity=settled.identity,
+        properties={**one.fact.properties, **settled.campaign},
+        revenue=one.fact.money.money if one.fact.money else None,
+    )
+
+
+def _takes(destination: Destination, event: AnalyticsEvent) -> bool:
+    mode = "live" if event.livemode else "test"
+    return destination.livemode in (mode, "both") and any(
+        fnmatchcase(event.name, glob) for glob in destination.events
+    )
+
+
+def _refusal(destination: Destination, settled: Settled, settings: Settings) -> Skipped | None:
+    """Consent of the visitor for the destination's purpose. Unknown: never for ads, and for
+    analytics as the setting says."""
+    agreed = consents(settled.consent, destination.purpose)
+    if agreed is None:
+        agreed = destination.purpose == "analytics" and settings.consent_unknown == "send"
+        return None if agreed else Skipped(f"consent for {destination.purpose} unknown")
+    return None if agreed else Skipped(f"no consent for {destination.purpose}")

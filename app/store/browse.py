@@ -1,0 +1,168 @@
+"""Reading for people: lists and the hops of one webhook event. Nothing here writes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What to list; None and empty mean any."""
+
+    type: str | None = None
+    verdict: str | None = None
+    state: str | None = None
+    destination: str | None = None
+    limit: int = 20
+
+
+def webhook_events(connection: Connection, wanted: Filter) -> list[Row]:
+    """The newest webhook events: id, type, created, received, verdict, reason."""
+    query = text("""
+        SELECT event_id, type, created, received_at, api_version, account, livemode, origin,
+               coalesce(verdict, 'waiting') AS verdict, reason
+        FROM webhook_events
+        WHERE (CAST(:type AS text) IS NULL OR type LIKE :type)
+          AND (CAST(:verdict AS text) IS NULL OR coalesce(verdict, 'waiting') = :verdict)
+        ORDER BY received_at DESC, id DESC LIMIT :limit
+    """)
+    values = {
+        "type": wanted.type.replace("*", "%") if wanted.type else None,
+        "verdict": wanted.verdict,
+        "limit": wanted.limit,
+    }
+    return list(connection.execute(query, values).mappings())
+
+
+def deliveries(connection: Connection, wanted: Filter) -> list[Row]:
+    """The newest deliveries with their last attempt."""
+    query = text(f"""
+        {DELIVERY} WHERE (CAST(:state AS text) IS NULL OR d.state = :state)
+          AND (CAST(:destination AS text) IS NULL OR d.destination = :destination)
+        ORDER BY d.id DESC LIMIT :limit
+    """)
+    values = {
+        "state": wanted.state,
+        "destination": wanted.destination,
+        "limit": wanted.limit,
+    }
+    return list(connection.execute(query, values).mappings())
+
+
+DELIVERY = """
+    SELECT d.id, d.destination, d.state, d.reason, d.dedupe_id, d.created_at, d.finished_at,
+           d.analytics_event_id, e.name, e.key, w.attempts, w.due_at,
+           a.status, a.outcome AS last_outcome, a.answer, a.latency_ms
+    FROM deliveries d
+    JOIN analytics_events e ON e.id = d.analytics_event_id
+    LEFT JOIN work w ON w.lane = 'to:' || d.destination AND w.ref_id = d.id
+    LEFT JOIN LATERAL (SELECT * FROM attempts a WHERE a.delivery_id = d.id
+                       ORDER BY a.token DESC LIMIT 1) a ON true
+"""
+
+
+def way_of(connection: Connection, event_id: str) -> list[Row]:
+    """Every kept webhook event of this id (one per account and mode)."""
+    query = text("""
+        SELECT id, event_id, type, created, received_at, api_version, account, livemode, origin,
+               octet_length(raw) AS bytes, coalesce(verdict, 'waiting') AS verdict, reason,
+               decided_at
+        FROM webhook_events WHERE event_id = :event_id ORDER BY id
+    """)
+    return list(connection.execute(query, {"event_id": event_id}).mappings())
+
+
+def entries_of(connection: Connection, webhook_event: int, keys: Sequence[str]) -> list[Row]:
+    """Revenue entries that this webhook event booked, or that its facts' keys name."""
+    query = text("""
+        SELECT key, kind, minor, currency, tax_minor, occurred_at, recorded_at, webhook_event_id
+        FROM revenue_entries WHERE webhook_event_id = :id OR key = ANY(CAST(:keys AS text[]))
+        ORDER BY id
+    """)
+    return list(connection.execute(query, {"id": webhook_event, "keys": list(keys)}).mappings())
+
+
+def told_of(connection: Connection, webhook_event: Row, keys: Sequence[str]) -> list[Row]:
+    """Analytics events of this webhook event's facts, whichever webhook event told them first."""
+    query = text("""
+        SELECT e.id, e.key, e.name, e.state, e.reason, e.occurred_at, e.recorded_at,
+               e.held_until, e.released_at, e.identity, e.minor, e.currency,
+               by.event_id AS told_by
+        FROM analytics_events e
+        LEFT JOIN webhook_events by ON by.id = e.webhook_event_id
+        WHERE e.webhook_event_id = :id
+           OR (e.account = :account AND e.livemode = :livemode
+               AND e.key = ANY(CAST(:keys AS text[])))
+        ORDER BY e.id
+    """)
+    values = {
+        "id": webhook_event["id"],
+        "account": webhook_event["account"],
+        "livemode": webhook_event["livemode"],
+        "keys": list(keys),
+    }
+    return list(connection.execute(query, values).mappings())
+
+
+def deliveries_of(connection: Connection, analytics_events: Sequence[int]) -> list[Row]:
+    query = text(f"""
+        {DELIVERY} WHERE d.analytics_event_id = ANY(CAST(:ids AS bigint[])) ORDER BY d.id
+    """)
+    return list(connection.execute(query, {"ids": list(analytics_events)}).mappings())
+
+
+def delivery(connection: Connection, id_: int) -> Row | None:
+    return connection.execute(text(f"{DELIVERY} WHERE d.id = :id"), {"id": id_}).mappings().first()
+
+
+def attempts_of(connection: Connection, delivery_id: int) -> list[Row]:
+    query = text("""
+        SELECT started_at, outcome, status, latency_ms, answer, token FROM attempts
+        WHERE delivery_id = :id ORDER BY token
+    """)
+    return list(connection.execute(query, {"id": delivery_id}).mappings())
+
+
+def raw(connection: Connection, webhook_event: int) -> bytes:
+    query = text("SELECT raw FROM webhook_events WHERE id = :id")
+    return bytes(connection.execute(query, {"id": webhook_event}).scalar_one())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many of each there are, by state."""
+
+    verdicts: Mapping[str, int]
+    told: Mapping[str, int]
+    deliveries: Mapping[tuple[str, str], int]
+    waiting: int
+
+
+def counts(connection: Connection) -> Counts:
+    """Counted from the tables, whole."""
+
+    def pairs(query: str) -> dict[Any, int]:
+        return {tuple(row[:-1]): row[-1] for row in connection.execute(text(query))}
+
+    verdicts = pairs("SELECT coalesce(verdict, 'waiting'), count(*) FROM webhook_events GROUP BY 1")
+    told = pairs("SELECT state, count(*) FROM analytics_events GROUP BY 1")
+    return Counts(
+        verdicts={key[0]: count for key, count in verdicts.items()},
+        told={key[0]: count for key, count in told.items()},
+        deliveries=pairs("SELECT destination, state, count(*) FROM deliveries GROUP BY 1, 2"),
+        waiting=connection.execute(text("SELECT count(*) FROM work")).scalar_one(),
+    )
+
+
+def delivered_revenue(connection: Connection) -> dict[tuple[str, str], int]:
+    """{(destination, currency): minor units} over everything delivered."""
+    query = text("""
+        SELECT d.destination, e.currency, sum(e.minor)::bigint FROM deliveries d
+        JOIN analytics_events e ON e.id = d.analytics_event_id
+        WHERE d.state = 'delivered' AND e.minor IS NOT NULL GROUP BY 1, 2
+    """)
+    return {(row[0], row[1]): row[2] for row in connection.execute(query)}

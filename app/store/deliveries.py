@@ -1,0 +1,161 @@
+"""Deliveries and their attempts: what each destination is owed, and how far that got."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import insert
+
+from app.store import work
+from app.store.schema import attempts, deliveries
+
+CLAIM = text("""
+WITH due AS (
+    SELECT lane, ref_id FROM work
+    WHERE lane = :lane AND due_at <= clock_timestamp() AND (crashes >= :alone) = :suspects
+    ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE work w SET token = nextval('work_tokens'), leased = true,
+        attempts = w.attempts + (NOT w.leased)::int, crashes = w.crashes + w.leased::int,
+        due_at = clock_timestamp() + make_interval(secs => :lease)
+    FROM due WHERE w.lane = due.lane AND w.ref_id = due.ref_id
+    RETURNING w.ref_id, w.token, w.attempts, w.crashes
+)
+SELECT c.*, d.dedupe_id, d.payload,
+       extract(epoch FROM clock_timestamp() - d.created_at)::float8 AS age
+FROM claimed c JOIN deliveries d ON d.id = c.ref_id ORDER BY d.id
+""")
+
+FINISH = text("""
+WITH ours AS (
+    DELETE FROM work w USING unnest(
+        CAST(:ids AS bigint[]), CAST(:tokens AS bigint[]), CAST(:states AS text[]),
+        CAST(:reasons AS text[])
+    ) AS v (id, token, state, reason)
+    WHERE w.lane = :lane AND w.ref_id = v.id AND w.token = v.token
+    RETURNING v.id, v.state, v.reason
+)
+UPDATE deliveries d SET state = ours.state, reason = ours.reason, finished_at = clock_timestamp()
+FROM ours WHERE d.id = ours.id
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leased:
+    """A claimed delivery. `age` is seconds since it was owed, on the database's clock."""
+
+    id: int
+    token: int
+    attempts: int
+    crashes: int
+    dedupe_id: UUID
+    payload: bytes
+    age: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try. `answer` is the first 500 characters of what came back."""
+
+    delivery_id: int
+    token: int
+    started_at: datetime
+    outcome: str
+    status: int | None
+    answer: str
+    latency_ms: int
+
+
+def owe(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert deliveries (destination, analytics_event_id, dedupe_id, state, payload, reason) and
+    put the pending ones to work."""
+    if not rows:
+        return
+    table = deliveries
+    query = (
+        insert(table)
+        .on_conflict_do_nothing()
+        .returning(table.c.id, table.c.destination, table.c.state)
+    )
+    pending: dict[str, list[int]] = {}
+    for row in connection.execute(query, list(rows)):
+        if row.state == "pending":
+            pending.setdefault(row.destination, []).append(row.id)
+    for destination, ids in pending.items():
+        work.put(connection, work.lane_of(destination), ids)
+
+
+def claim(
+    connection: Connection, lane: str, limit: int, lease: float, *, alone: int
+) -> list[Leased]:
+    """Lease up to `limit` due deliveries for `lease` seconds.
+
+    Rows that were on a worker when it died `alone` times are suspects: one is claimed by itself,
+    when nothing else is due, so that it can take no neighbour down.
+    """
+    values = {"lane": lane, "lease": lease, "alone": alone}
+    rows = connection.execute(CLAIM, {**values, "limit": limit, "suspects": False}).all()
+    if not rows:
+        rows = connection.execute(CLAIM, {**values, "limit": 1, "suspects": True}).all()
+    return [
+        Leased(
+            id=row.ref_id,
+            token=row.token,
+            attempts=row.attempts,
+            crashes=row.crashes,
+            dedupe_id=row.dedupe_id,
+            payload=bytes(row.payload),
+            age=row.age,
+        )
+        for row in rows
+    ]
+
+
+def finish(
+    connection: Connection, lane: str, done: Sequence[tuple[Leased, str, str | None]]
+) -> int:
+    """End these deliveries as (row, state, reason); how many were still ours to end."""
+    if not done:
+        return 0
+    values = {
+        "lane": lane,
+        "ids": [row.id for row, _, _ in done],
+        "tokens": [row.token for row, _, _ in done],
+        "states": [state for _, state, _ in done],
+        "reasons": [reason for _, _, reason in done],
+    }
+    return connection.execute(FINISH, values).rowcount
+
+
+def record(connection: Connection, tries: Sequence[Attempt]) -> None:
+    """Append attempts; a fenced worker's try is recorded as well, under its own token."""
+    if tries:
+        rows = [
+            {
+                "delivery_id": one.delivery_id,
+                "token": one.token,
+                "started_at": one.started_at,
+                "outcome": one.outcome,
+                "status": one.status,
+                "answer": one.answer,
+                "latency_ms": one.latency_ms,
+            }
+            for one in tries
+        ]
+        connection.execute(insert(attempts).on_conflict_do_nothing(), rows)
+
+
+def retry(connection: Connection, ids: Sequence[int]) -> int:
+    """Send dead deliveries again, with the same payload and dedupe id."""
+    query = text("""
+        WITH again AS (
+            UPDATE deliveries SET state = 'pending', reason = NULL, finished_at = NULL
+            WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'dead' RETURNING id, destination
+        )
+        INSERT INTO work (lane, ref_id) SELECT 'to:' || destination, id FROM again
+        ON CONFLICT DO NOTHING
+    """)
+    return connection.execute(query, {"ids": list(ids)}).rowcount

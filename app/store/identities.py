@@ -1,0 +1,163 @@
+"""Identity links, which Stripe object belongs to which, and the join locks over both."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import insert
+
+from app.core.facts import Link, Ref
+from app.store.schema import identity_links, stripe_refs
+
+Scope = tuple[str, bool]  # account, livemode
+Scoped = tuple[str, bool, str]  # account, livemode, Stripe id
+MAX_CLIMB = 4  # refund -> payment intent -> invoice -> subscription -> customer
+
+CLIMB = text("""
+WITH RECURSIVE up AS (
+    SELECT o.account, o.livemode, o.id AS child, 0 AS depth
+    FROM unnest(CAST(:accounts AS text[]), CAST(:livemodes AS boolean[]), CAST(:ids AS text[]))
+        AS o (account, livemode, id)
+    UNION
+    SELECT u.account, u.livemode, r.parent, u.depth + 1
+    FROM up u JOIN stripe_refs r
+      ON r.child = u.child AND r.account = u.account AND r.livemode = u.livemode
+    WHERE NOT r.customer AND u.depth < :depth
+)
+SELECT DISTINCT r.account, r.livemode, r.child, r.parent, r.customer
+FROM up u JOIN stripe_refs r
+  ON r.child = u.child AND r.account = u.account AND r.livemode = u.livemode
+""")
+
+LINKS = text("""
+SELECT l.* FROM identity_links l
+JOIN unnest(CAST(:accounts AS text[]), CAST(:livemodes AS boolean[]), CAST(:ids AS text[]))
+    AS o (account, livemode, id)
+  ON l.object_id = o.id AND l.account = o.account AND l.livemode = o.livemode
+""")
+
+
+class Refs:
+    """Who belongs to whom, as far as it is known: climbed from an object to its customer."""
+
+    def __init__(self) -> None:
+        self._parents: dict[Scoped, dict[str, bool]] = defaultdict(dict)
+
+    def add(self, scope: Scope, ref: Ref) -> None:
+        self._parents[(*scope, ref.child)][ref.parent] = ref.customer
+
+    def climb(self, scope: Scope, about: Sequence[str]) -> tuple[list[str], list[str]]:
+        """(ids from `about` upwards, nearest first; customers found on the way)."""
+        way = list(about)
+        customers: list[str] = []
+        for one in way:  # grows while it is walked
+            for parent, is_customer in sorted(self._parents[(*scope, one)].items()):
+                found = customers if is_customer else way
+                if parent not in found:
+                    found.append(parent)
+        return way, customers
+
+    def ids(self) -> set[Scoped]:
+        return {
+            (account, livemode, one)
+            for (account, livemode, child), parents in self._parents.items()
+            for one in (child, *parents)
+        }
+
+
+def columns(objects: Iterable[Scoped]) -> dict[str, list[object]]:
+    ordered = sorted(objects)
+    return {
+        "accounts": [account for account, _, _ in ordered],
+        "livemodes": [livemode for _, livemode, _ in ordered],
+        "ids": [one for _, _, one in ordered],
+    }
+
+
+def lock(connection: Connection, objects: Collection[Scoped]) -> None:
+    """Take the join lock of every one of these Stripe ids, in one order for all, until the commit.
+
+    Two transactions may each hold one half of a join; without the lock neither sees the other's.
+    """
+    keys = sorted({_lock_key(one) for one in objects})
+    query = text("SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS k")
+    connection.execute(query, {"keys": keys})
+
+
+def try_lock(connection: Connection, objects: Collection[Scoped]) -> bool:
+    """The same for ids found after the first lock: never waits, since the order is broken."""
+    keys = sorted({_lock_key(one) for one in objects})
+    query = text(
+        "SELECT bool_and(pg_try_advisory_xact_lock(k)) FROM unnest(CAST(:keys AS bigint[])) AS k"
+    )
+    return bool(connection.execute(query, {"keys": keys}).scalar_one())
+
+
+def _lock_key(one: Scoped) -> int:
+    digest = hashlib.blake2b("|".join(map(str, one)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def refs_of(connection: Connection, objects: Collection[Scoped]) -> Refs:
+    """All refs on the way up from these objects."""
+    refs = Refs()
+    for row in connection.execute(CLIMB, {**columns(objects), "depth": MAX_CLIMB}):
+        refs.add((row.account, row.livemode), Ref(row.child, row.parent, customer=row.customer))
+    return refs
+
+
+def add_refs(connection: Connection, refs: Iterable[tuple[Scope, Ref]]) -> None:
+    rows = [
+        {
+            "account": account,
+            "livemode": livemode,
+            "child": ref.child,
+            "parent": ref.parent,
+            "customer": ref.customer,
+        }
+        for (account, livemode), ref in refs
+    ]
+    if rows:
+        connection.execute(insert(stripe_refs).on_conflict_do_nothing(), rows)
+
+
+def add_links(connection: Connection, links: Iterable[tuple[Scope, Link]]) -> None:
+    """A row per object that the link speaks for; its customer is one of them."""
+    rows = [
+        {
+            "account": account,
+            "livemode": livemode,
+            "object_id": object_id,
+            "source": link.source,
+            "rank": link.rank,
+            "ids": dict(link.ids),
+            "campaign": dict(link.campaign),
+            "consent": link.consent,
+            "stated_at": link.stated_at,
+            "completed_at": link.completed_at,
+        }
+        for (account, livemode), link in links
+        for object_id in (*link.objects, *([link.customer] if link.customer else []))
+    ]
+    if rows:
+        connection.execute(insert(identity_links).on_conflict_do_nothing(), rows)
+
+
+def links_of(connection: Connection, objects: Collection[Scoped]) -> Mapping[Scoped, list[Link]]:
+    """The links of each of these objects."""
+    found: dict[Scoped, list[Link]] = defaultdict(list)
+    for row in connection.execute(LINKS, columns(objects)):
+        link = Link(
+            objects=(row.object_id,),
+            customer=None,
+            source=row.source,
+            rank=row.rank,
+            ids=row.ids,
+            campaign=row.campaign,
+            consent=row.consent,
+            stated_at=row.stated_at,
+            completed_at=row.completed_at,
+        )
+        found[(row.account, row.livemode, row.object_id)].append(link)
+    return found

@@ -1,0 +1,296 @@
+"""Every table, for SQLAlchemy Core. The migrations are what makes them; a test compares the two."""
+
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata = MetaData()
+
+
+def _time(name: str, *, null: bool = False, clock: bool = False) -> Column[object]:
+    default = text("clock_timestamp()") if clock else None
+    return Column(name, DateTime(timezone=True), nullable=null, server_default=default)
+
+
+def _scope() -> tuple[Column[str], Column[bool]]:
+    """Whose object it is: ids are unique within an account and a mode."""
+    return Column("account", Text, nullable=False), Column("livemode", Boolean, nullable=False)
+
+
+# Permanent dedupe of webhook events; it outlives the partitions below.
+webhook_event_keys = Table(
+    "webhook_event_keys",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    *_scope(),
+    Column("event_id", Text, nullable=False),
+    PrimaryKeyConstraint("account", "livemode", "event_id", name="webhook_event_keys_kept_once"),
+)
+# What Stripe sent, word for word, and what became of it. Partitioned by month of received_at.
+webhook_events = Table(
+    "webhook_events",
+    metadata,
+    Column("id", BigInteger, nullable=False),
+    _time("received_at", clock=True),
+    *_scope(),
+    Column("event_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    _time("created"),
+    Column("api_version", Text),
+    Column("origin", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("verdict", Text),
+    Column("reason", Text),
+    _time("decided_at", null=True),
+    PrimaryKeyConstraint("id", "received_at", name="webhook_events_pkey"),
+    Index("webhook_events_event_id", "event_id"),
+    Index("webhook_events_received_at", "received_at"),
+    Index(
+        "webhook_events_open",
+        "verdict",
+        "received_at",
+        postgresql_where=text("verdict IS NULL OR verdict = 'quarantined'"),
+    ),
+)
+# The schedule: one narrow row per unfinished thing, deleted on finish.
+work = Table(
+    "work",
+    metadata,
+    Column("lane", Text, nullable=False),
+    Column("ref_id", BigInteger, nullable=False),
+    _time("due_at", clock=True),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("crashes", SmallInteger, nullable=False, server_default="0"),
+    Column("token", BigInteger, nullable=False, server_default="0"),
+    Column("leased", Boolean, nullable=False, server_default=text("false")),
+    PrimaryKeyConstraint("lane", "ref_id", name="work_pkey"),
+    Index("work_due", "lane", "due_at"),
+)
+lane_slots = Table(
+    "lane_slots",
+    metadata,
+    Column("lane", Text, nullable=False),
+    Column("slot", SmallInteger, nullable=False),
+    Column("token", BigInteger, nullable=False, server_default="0"),
+    _time("leased_until"),
+    PrimaryKeyConstraint("lane", "slot", name="lane_slots_pkey"),
+)
+# Which Stripe object belongs to which: a payment intent to its invoice, and so on up.
+stripe_refs = Table(
+    "stripe_refs",
+    metadata,
+    *_scope(),
+    Column("child", Text, nullable=False),
+    Column("parent", Text, nullable=False),
+    Column("customer", Boolean, nullable=False),
+    PrimaryKeyConstraint("child", "parent", "account", "livemode", name="stripe_refs_pkey"),
+)
+identity_links = Table(
+    "identity_links",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    *_scope(),
+    Column("object_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("rank", SmallInteger, nullable=False),
+    Column("ids", JSONB, nullable=False),
+    Column("campaign", JSONB, nullable=False),
+    Column("consent", Text),
+    _time("stated_at"),
+    _time("completed_at", null=True),
+    _time("recorded_at", clock=True),
+    PrimaryKeyConstraint("id", name="identity_links_pkey"),
+    Index(
+        "identity_links_stated_once",
+        "object_id",
+        "account",
+        "livemode",
+        "source",
+        "stated_at",
+        text("md5(ids::text || campaign::text || coalesce(consent, ''))"),
+        unique=True,
+    ),
+)
+subscription_snapshots = Table(
+    "subscription_snapshots",
+    metadata,
+    Column("webhook_event_id", BigInteger, nullable=False, autoincrement=False),
+    *_scope(),
+    Column("subscription", Text, nullable=False),
+    Column("customer", Text),
+    _time("stated_at"),
+    Column("status", Text, nullable=False),
+    _time("started_at"),
+    _time("trial_start", null=True),
+    _time("trial_end", null=True),
+    _time("ended_at", null=True),
+    Column("items", JSONB, nullable=False),
+    Column("discounts", JSONB, nullable=False),
+    Column("previous_attributes", JSONB),
+    PrimaryKeyConstraint("webhook_event_id", name="subscription_snapshots_pkey"),
+    Index("subscription_snapshots_subscription", "subscription", "stated_at"),
+)
+# Money captured; revenue only once a checkout or an invoice speaks for it.
+payments = Table(
+    "payments",
+    metadata,
+    *_scope(),
+    Column("payment_intent", Text, nullable=False),
+    Column("customer", Text),
+    Column("charge", Text),
+    Column("minor", BigInteger, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    _time("occurred_at"),
+    _time("recorded_at", clock=True),
+    PrimaryKeyConstraint("payment_intent", "account", "livemode", name="payments_pkey"),
+)
+standalone_payments = Table(
+    "standalone_payments",
+    metadata,
+    *_scope(),
+    Column("payment_intent", Text, nullable=False),
+    PrimaryKeyConstraint("payment_intent", "account", "livemode", name="standalone_payments_pkey"),
+)
+# The ledger. Triggers refuse UPDATE, DELETE and TRUNCATE.
+revenue_entries = Table(
+    "revenue_entries",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    *_scope(),
+    Column("key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("minor", BigInteger, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("tax_minor", BigInteger, nullable=False),
+    Column("discount_minor", BigInteger, nullable=False),
+    Column("customer", Text),
+    Column("subscription", Text),
+    Column("invoice", Text),
+    Column("payment_intent", Text),
+    Column("charge", Text),
+    Column("refund", Text),
+    Column("out_of_band", Boolean, nullable=False, server_default=text("false")),
+    _time("occurred_at"),
+    _time("recorded_at", clock=True),
+    Column("effective_date", Date, nullable=False),
+    Column("posting_date", Date, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("webhook_event_id", BigInteger),
+    UniqueConstraint("account", "livemode", "key", name="revenue_entries_booked_once"),
+    Index("revenue_entries_date", "effective_date", "currency"),
+)
+analytics_events = Table(
+    "analytics_events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    *_scope(),
+    Column("key", Text, nullable=False),
+    Column("uuid", Uuid, nullable=False),
+    Column("schema_version", SmallInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    _time("occurred_at"),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("about", ARRAY(Text), nullable=False),
+    Column("customer", Text),
+    Column("subscription", Text),
+    Column("invoice", Text),
+    Column("is_new", Boolean, nullable=False),
+    _time("cycle_start", null=True),
+    Column("properties", JSONB, nullable=False),
+    Column("identity", JSONB),
+    Column("minor", BigInteger),
+    Column("currency", CHAR(3)),
+    Column("webhook_event_id", BigInteger),
+    _time("recorded_at", clock=True),
+    _time("held_until"),
+    _time("released_at", null=True),
+    UniqueConstraint("account", "livemode", "key", name="analytics_events_told_once"),
+    Index(
+        "analytics_events_invoice",
+        "invoice",
+        postgresql_where=text("name IN ('payment_failed', 'payment_succeeded')"),
+    ),
+    Index(
+        "analytics_events_customer",
+        "customer",
+        postgresql_where=text("name IN ('subscription_started', 'subscription_cancelled')"),
+    ),
+    Index("analytics_events_webhook_event", "webhook_event_id"),
+    Index("analytics_events_held", "held_until", postgresql_where=text("state = 'held'")),
+)
+# What a held analytics event waits to hear of: a row per Stripe id.
+identity_waits = Table(
+    "identity_waits",
+    metadata,
+    Column("object_id", Text, nullable=False),
+    Column("analytics_event_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("object_id", "analytics_event_id", name="identity_waits_pkey"),
+    Index("identity_waits_event", "analytics_event_id"),
+)
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("destination", Text, nullable=False),
+    Column("analytics_event_id", BigInteger, ForeignKey("analytics_events.id"), nullable=False),
+    Column("dedupe_id", Uuid, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("payload", LargeBinary),
+    Column("reason", Text),
+    _time("created_at", clock=True),
+    _time("finished_at", null=True),
+    UniqueConstraint("analytics_event_id", "destination", name="deliveries_owed_once"),
+    Index("deliveries_dead", "destination", "id", postgresql_where=text("state = 'dead'")),
+)
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("delivery_id", BigInteger, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    _time("started_at"),
+    Column("outcome", Text, nullable=False),
+    Column("status", SmallInteger),
+    Column("answer", Text),
+    Column("latency_ms", Integer, nullable=False),
+    PrimaryKeyConstraint("delivery_id", "token", name="attempts_pkey"),
+)
+destinations_health = Table(
+    "destinations_health",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    _time("suspended_until", null=True),
+    Column("reason", Text),
+    _time("changed_at", clock=True),
+)
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _time("at", clock=True),
+    Column("who", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("why", Text),
+    Column("filter", JSONB, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+)

@@ -1,0 +1,67 @@
+"""The Flask application: the webhook's door, and how the process is doing."""
+
+import logging
+from http import HTTPStatus
+from pathlib import Path
+
+from flask import Flask, Response, jsonify
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
+
+from app import webhook
+from app.log import configure
+from app.queue import connect, ring
+from app.settings import Settings, load_from_environment
+from app.store.db import make_engine
+from app.store.migrate import head, revision
+
+# A request may wait this long in Postgres before Stripe is told to come back.
+STATEMENT_TIMEOUT = 3_000  # milliseconds
+STATIC = Path(__file__).parent / "static"
+
+
+def make_app(settings: Settings | None = None) -> Flask:
+    """The application for these settings, or for the environment's. Call it after any fork."""
+    settings = settings or load_from_environment(needs=("DATABASE_URL", "STRIPE_WEBHOOK_SECRET"))
+    configure(logging.WARNING)
+    engine = make_engine(
+        settings.database_url or "", "web", statement_timeout=STATEMENT_TIMEOUT, pool_size=16
+    )
+    redis = connect(settings.redis_url) if settings.redis_url else None
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = webhook.MAX_BODY
+    door = webhook.Door(settings, engine, lambda: redis is not None and ring(redis))
+    app.register_blueprint(webhook.blueprint(door))
+    app.register_error_handler(HTTPException, _plainly)
+    _health(app, engine)
+    return app
+
+
+def _plainly(error: HTTPException) -> Response:
+    """Errors say their name and nothing of us."""
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    response = Response(f"{HTTPStatus(status).phrase}\n", status, mimetype="text/plain")
+    if methods := getattr(error, "valid_methods", None):
+        response.headers["Allow"] = ", ".join(sorted(methods))
+    return response
+
+
+def _health(app: Flask, engine: Engine) -> None:
+    @app.get("/healthz")
+    def healthz() -> Response:
+        """The process answers."""
+        return jsonify(status="ok")
+
+    @app.get("/readyz")
+    def readyz() -> tuple[Response, int]:
+        """Postgres answers and has this code's tables. Redis is not asked: it is not needed."""
+        try:
+            with engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+                migrated = revision(connection) == head()
+        except SQLAlchemyError:
+            return jsonify(status="no database"), HTTPStatus.SERVICE_UNAVAILABLE
+        if not migrated:
+            return jsonify(status="run bridge migrate"), HTTPStatus.SERVICE_UNAVAILABLE
+        return jsonify(status="ok"), HTTPStatus.OK

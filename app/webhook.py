@@ -1,0 +1,82 @@
+"""POST /webhooks/stripe: verify the raw bytes, keep them, commit, answer 200, ring.
+
+Answers: 200 kept or kept before; 400 not Stripe's signature or not an event; 405 and 415 wrong
+method or type; 413 too large; 503 not kept (Stripe sends it again). Never a word of detail.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from time import time
+
+import structlog
+from flask import Blueprint, Response, request
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.envelope import Envelope, NotAnEvent, open_envelope
+from app.core.signature import BadSignature, StaleSignature, verify
+from app.settings import Settings
+from app.store.webhook_events import keep
+
+MAX_BODY = 1024 * 1024  # bytes; Stripe's largest invoices are some hundred kB
+
+log = structlog.get_logger()
+
+
+class Door:
+    """What the webhook route needs; `counted` is what it has answered since it opened."""
+
+    def __init__(self, settings: Settings, engine: Engine, ring: Callable[[], object]) -> None:
+        self._secrets = [(one.label, one.value) for one in settings.webhook_secrets]
+        self._engine = engine
+        self._ring = ring
+        self.counted: Counter[str] = Counter()
+
+    def receive(self, body: bytes, header: str) -> tuple[int, str]:
+        """(status, word) for these bytes; whatever they hold, it does not raise."""
+        try:
+            secret = verify(body, header, self._secrets, time())
+            envelope = open_envelope(body)
+        except BadSignature:
+            return 400, "bad_signature"
+        except StaleSignature as error:
+            # Stripe signs anew on each retry: many of these mean that our clock drifts.
+            log.warning("webhook.stale", error=str(error))
+            return 400, "stale_signature"
+        except NotAnEvent as error:
+            log.warning("webhook.not_an_event", error=str(error))
+            return 400, "not_an_event"
+        return self._keep(envelope, body, secret)
+
+    def _keep(self, envelope: Envelope, body: bytes, secret: str) -> tuple[int, str]:
+        try:
+            with self._engine.begin() as connection:
+                new = keep(connection, envelope, body, "thin" if envelope.thin else "webhook")
+        except SQLAlchemyError as error:
+            # Also when the commit's outcome is unknown: sent again, the unique key absorbs it.
+            log.error("webhook.not_kept", error=type(error).__name__, event=envelope.event_id)
+            return 503, "not_kept"
+        if new:
+            self._ring()
+        word = "kept" if new else "duplicate"
+        log.info(f"webhook.{word}", event=envelope.event_id, type=envelope.type, signed_with=secret)
+        return 200, word
+
+
+def blueprint(door: Door) -> Blueprint:
+    """The route, for Flask."""
+    routes = Blueprint("webhook", __name__)
+
+    @routes.post("/webhooks/stripe")
+    def stripe() -> Response:
+        if request.mimetype != "application/json":
+            return answer(415, "not_json")
+        body = request.get_data(cache=False)
+        header = request.headers.get("Stripe-Signature", "")
+        return answer(*door.receive(body, header))
+
+    def answer(status: int, word: str) -> Response:
+        door.counted[word] += 1
+        return Response(f"{word}\n", status, mimetype="text/plain")
+
+    return routes

@@ -1,0 +1,102 @@
+"""`bridge worker`: an RQ worker beside a sweep, in one process, through any outage of Redis."""
+
+import signal
+import threading
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+from rq import Queue, SimpleWorker
+from rq.serializers import JSONSerializer
+from rq.worker.base import StopRequested
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.drain import Drain
+from app.queue import QUEUE, connect, ring, silence
+from app.settings import Settings
+from app.store.db import make_engine
+from workers import jobs
+
+SWEEP = 1.0  # seconds between two looks at what is due
+OVERDUE = 5.0  # seconds after which the sweep stops hoping for the bell
+LISTEN = 20  # seconds of one blocking wait on Redis
+
+log = structlog.get_logger()
+
+
+class Listener(SimpleWorker):  # type: ignore[misc]
+    """RQ's worker in our process: no fork (a killed parent would leave its child working on)."""
+
+    def __init__(self, stopping: threading.Event, *args: Any, **kwargs: Any) -> None:
+        self.stopping = stopping
+        super().__init__(*args, **kwargs)
+
+    def request_stop(self, signum: int, frame: Any) -> None:
+        """RQ asks Redis whether it is busy before it stops; Redis may be gone."""
+        self.stopping.set()
+        try:
+            super().request_stop(signum, frame)
+        except (RedisError, OSError):
+            raise StopRequested from None
+
+
+def work(settings: Settings, database_url: str, redis_url: str) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in hand and give back the rest."""
+    engine = make_engine(database_url, "worker", pool_size=4 + len(settings.destinations))
+    redis = connect(redis_url)
+    stopping = threading.Event()
+    drain = Drain(engine, settings, lambda: ring(redis))
+
+    def answer() -> None:
+        silence(redis)
+        drain.run()
+
+    jobs.serve_with(answer)
+    sweep = threading.Thread(target=_sweep, args=(drain, redis, stopping), daemon=True)
+    sweep.start()
+    log.info("worker.ready", destinations=[one.name for one in settings.destinations])
+    _on_signals(stopping)
+    while not stopping.is_set():
+        _listen(redis_url, stopping)
+        _on_signals(stopping)  # RQ leaves handlers that raise
+        stopping.wait(1)
+    sweep.join(SWEEP + 1)
+    drain.stop()
+    engine.dispose()
+    log.info("worker.stopped")
+
+
+def _on_signals(stopping: threading.Event) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+
+
+def _listen(redis_url: str, stopping: threading.Event) -> None:
+    """RQ's loop; it returns on a stop, and whenever Redis is out of reach."""
+    try:
+        # A client of its own: RQ lengthens the socket timeout of the one that it is given.
+        redis = connect(redis_url, timeout=LISTEN + 5.0)
+        queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer, job_class=jobs.Wakeup)
+        listener = Listener(
+            stopping,
+            [queue],
+            connection=redis,
+            job_class=jobs.Wakeup,
+            serializer=JSONSerializer,
+            worker_ttl=LISTEN + 15,
+            log_job_description=False,
+        )
+        listener.work(logging_level="WARNING")
+    except (RedisError, OSError) as error:
+        log.warning("worker.redis_out_of_reach", error=type(error).__name__)
+
+
+def _sweep(drain: Drain, redis: Any, stopping: threading.Event) -> None:
+    """Ring for whatever is due; serve it here if Redis cannot be rung, or nobody came."""
+    while not stopping.wait(SWEEP):
+        try:
+            waited = drain.oldest_due()
+            if waited is not None and (waited > OVERDUE or not ring(redis)):
+                drain.run()
+        except SQLAlchemyError as error:
+            log.error("sweep.failed", error=type(error).__name__)
