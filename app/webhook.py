@@ -54,12 +54,20 @@ class Door:
                 new = keep(connection, envelope, body, "thin" if envelope.thin else "webhook")
         except SQLAlchemyError as error:
             # Also when the commit's outcome is unknown: sent again, the unique key absorbs it.
-            log.error("webhook.not_kept", error=type(error).__name__, event=envelope.event_id)
+            log.error(
+                "webhook.not_kept", error=type(error).__name__, webhook_event=envelope.event_id
+            )
             return 503, "not_kept"
         if new:
             self._ring()
         word = "kept" if new else "duplicate"
-        log.info(f"webhook.{word}", event=envelope.event_id, type=envelope.type, signed_with=secret)
+        log.info(
+            "webhook.received",
+            answer=word,
+            webhook_event=envelope.event_id,
+            type=envelope.type,
+            signed_with=secret,
+        )
         return 200, word
 
 

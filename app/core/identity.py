@@ -1,5 +1,6 @@
 """Whose it is: ids in checkout metadata, and which of a Stripe object's links speaks for a fact."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,6 +36,7 @@ CAMPAIGN = frozenset(
     }
 )
 PREFIX = "br_"
+SHORT_CONSENT = re.compile("a([01])d([01])")
 MAX_VALUE = 500  # Stripe's own limit of a metadata value
 IDENTIFYING = IDS - SESSION_IDS - {"event_id", "fbp", "fbc"}  # alone, a session id names nobody
 
@@ -99,13 +101,16 @@ def fallback(customer: str | None, about: Sequence[str]) -> Identity:
 def consents(consent: str | None, purpose: str) -> bool | None:
     """Whether the visitor agreed to this purpose; None where the checkout did not say.
 
-    Forms read: `granted`, `denied`, and pairs such as `analytics=granted,ads=denied`.
-    Our own data (`own`) needs none.
+    Forms read: `granted`, `denied`, pairs such as `analytics=granted,ads=denied`, and the short
+    `a1d0` (analytics yes, ads no). Our own data (`own`) needs none.
     """
     if purpose == "own":
         return True
+    said = (consent or "").lower().replace(" ", "")
+    if short := SHORT_CONSENT.fullmatch(said):
+        return {"analytics": short[1] == "1", "ads": short[2] == "1"}.get(purpose)
     answers = {"granted": True, "denied": False}
-    for part in (consent or "").lower().replace(" ", "").split(","):
+    for part in said.split(","):
         name, _, value = part.rpartition("=")
         if name in ("", purpose) and value in answers:
             return answers[value]

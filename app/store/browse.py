@@ -9,6 +9,10 @@ from sqlalchemy import Connection, text
 Row = Mapping[str, Any]
 
 
+def _rows(connection: Connection, query: str, values: Mapping[str, object]) -> list[Row]:
+    return [dict(row) for row in connection.execute(text(query), values).mappings()]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """What to list; None and empty mean any."""
@@ -22,35 +26,35 @@ class Filter:
 
 def webhook_events(connection: Connection, wanted: Filter) -> list[Row]:
     """The newest webhook events: id, type, created, received, verdict, reason."""
-    query = text("""
+    query = """
         SELECT event_id, type, created, received_at, api_version, account, livemode, origin,
                coalesce(verdict, 'waiting') AS verdict, reason
         FROM webhook_events
         WHERE (CAST(:type AS text) IS NULL OR type LIKE :type)
           AND (CAST(:verdict AS text) IS NULL OR coalesce(verdict, 'waiting') = :verdict)
         ORDER BY received_at DESC, id DESC LIMIT :limit
-    """)
+    """
     values = {
         "type": wanted.type.replace("*", "%") if wanted.type else None,
         "verdict": wanted.verdict,
         "limit": wanted.limit,
     }
-    return list(connection.execute(query, values).mappings())
+    return _rows(connection, query, values)
 
 
 def deliveries(connection: Connection, wanted: Filter) -> list[Row]:
     """The newest deliveries with their last attempt."""
-    query = text(f"""
+    query = f"""
         {DELIVERY} WHERE (CAST(:state AS text) IS NULL OR d.state = :state)
           AND (CAST(:destination AS text) IS NULL OR d.destination = :destination)
         ORDER BY d.id DESC LIMIT :limit
-    """)
+    """
     values = {
         "state": wanted.state,
         "destination": wanted.destination,
         "limit": wanted.limit,
     }
-    return list(connection.execute(query, values).mappings())
+    return _rows(connection, query, values)
 
 
 DELIVERY = """
@@ -67,28 +71,28 @@ DELIVERY = """
 
 def way_of(connection: Connection, event_id: str) -> list[Row]:
     """Every kept webhook event of this id (one per account and mode)."""
-    query = text("""
+    query = """
         SELECT id, event_id, type, created, received_at, api_version, account, livemode, origin,
                octet_length(raw) AS bytes, coalesce(verdict, 'waiting') AS verdict, reason,
                decided_at
         FROM webhook_events WHERE event_id = :event_id ORDER BY id
-    """)
-    return list(connection.execute(query, {"event_id": event_id}).mappings())
+    """
+    return _rows(connection, query, {"event_id": event_id})
 
 
 def entries_of(connection: Connection, webhook_event: int, keys: Sequence[str]) -> list[Row]:
     """Revenue entries that this webhook event booked, or that its facts' keys name."""
-    query = text("""
+    query = """
         SELECT key, kind, minor, currency, tax_minor, occurred_at, recorded_at, webhook_event_id
         FROM revenue_entries WHERE webhook_event_id = :id OR key = ANY(CAST(:keys AS text[]))
         ORDER BY id
-    """)
-    return list(connection.execute(query, {"id": webhook_event, "keys": list(keys)}).mappings())
+    """
+    return _rows(connection, query, {"id": webhook_event, "keys": list(keys)})
 
 
 def told_of(connection: Connection, webhook_event: Row, keys: Sequence[str]) -> list[Row]:
     """Analytics events of this webhook event's facts, whichever webhook event told them first."""
-    query = text("""
+    query = """
         SELECT e.id, e.key, e.name, e.state, e.reason, e.occurred_at, e.recorded_at,
                e.held_until, e.released_at, e.identity, e.minor, e.currency,
                by.event_id AS told_by
@@ -98,33 +102,33 @@ def told_of(connection: Connection, webhook_event: Row, keys: Sequence[str]) -> 
            OR (e.account = :account AND e.livemode = :livemode
                AND e.key = ANY(CAST(:keys AS text[])))
         ORDER BY e.id
-    """)
+    """
     values = {
         "id": webhook_event["id"],
         "account": webhook_event["account"],
         "livemode": webhook_event["livemode"],
         "keys": list(keys),
     }
-    return list(connection.execute(query, values).mappings())
+    return _rows(connection, query, values)
 
 
 def deliveries_of(connection: Connection, analytics_events: Sequence[int]) -> list[Row]:
-    query = text(f"""
+    query = f"""
         {DELIVERY} WHERE d.analytics_event_id = ANY(CAST(:ids AS bigint[])) ORDER BY d.id
-    """)
-    return list(connection.execute(query, {"ids": list(analytics_events)}).mappings())
+    """
+    return _rows(connection, query, {"ids": list(analytics_events)})
 
 
 def delivery(connection: Connection, id_: int) -> Row | None:
-    return connection.execute(text(f"{DELIVERY} WHERE d.id = :id"), {"id": id_}).mappings().first()
+    return next(iter(_rows(connection, f"{DELIVERY} WHERE d.id = :id", {"id": id_})), None)
 
 
 def attempts_of(connection: Connection, delivery_id: int) -> list[Row]:
-    query = text("""
+    query = """
         SELECT started_at, outcome, status, latency_ms, answer, token FROM attempts
         WHERE delivery_id = :id ORDER BY token
-    """)
-    return list(connection.execute(query, {"id": delivery_id}).mappings())
+    """
+    return _rows(connection, query, {"id": delivery_id})
 
 
 def raw(connection: Connection, webhook_event: int) -> bytes:
@@ -166,3 +170,11 @@ def delivered_revenue(connection: Connection) -> dict[tuple[str, str], int]:
         WHERE d.state = 'delivered' AND e.minor IS NOT NULL GROUP BY 1, 2
     """)
     return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+
+def told_by_name(connection: Connection) -> dict[str, int]:
+    """Released analytics events by name."""
+    query = text("""
+        SELECT name, count(*) FROM analytics_events WHERE state = 'released' GROUP BY 1
+    """)
+    return {row[0]: row[1] for row in connection.execute(query)}

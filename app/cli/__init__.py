@@ -1,0 +1,48 @@
+"""The `bridge` command line. Each module here holds one family of verbs."""
+
+import logging
+import sys
+
+import typer
+from dotenv import load_dotenv
+from sqlalchemy.exc import OperationalError
+
+from app.cli import act, demo, look, run
+from app.cli.room import OUT_OF_REACH, RUNNING_ALREADY, USAGE, complain
+from app.embedded import AlreadyRunning, StoresUnavailable
+from app.log import configure
+from app.settings import SettingsError
+
+cli = typer.Typer(
+    name="bridge",
+    help="Stripe webhooks in, authoritative revenue and subscription events out, each once.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+demo.add_to(cli)
+run.add_to(cli)
+look.add_to(cli)
+act.add_to(cli)
+
+
+def main() -> None:
+    """Run the command line; every expected failure leaves a sentence and its exit code."""
+    load_dotenv(".env")  # what the environment says already, stands
+    configure(logging.INFO)
+    try:
+        cli()
+    except SettingsError as error:
+        complain("These settings need your attention:", *error.problems)
+        sys.exit(USAGE)
+    except AlreadyRunning as error:
+        complain(str(error))
+        sys.exit(RUNNING_ALREADY)
+    except StoresUnavailable as error:
+        complain(str(error))
+        sys.exit(OUT_OF_REACH)
+    except OperationalError as error:
+        complain("Postgres does not answer: " + str(error.orig).strip().splitlines()[0])
+        complain("Is `bridge dev` running, or is DATABASE_URL right? `bridge doctor` looks closer.")
+        sys.exit(OUT_OF_REACH)

@@ -1,0 +1,133 @@
+"""bridge trigger and replay: what changes things."""
+
+import getpass
+import json
+import random
+import time
+from typing import Annotated
+
+import requests
+import typer
+from sqlalchemy import Connection, text
+
+from app.cli.room import (
+    FAILURES,
+    OUT_OF_REACH,
+    USAGE,
+    database,
+    local_secret,
+    running,
+    screen,
+    stop,
+)
+from app.core.signature import sign
+from app.demo.payloads import SAMPLES, sample
+from app.queue import connect, ring
+from app.settings import Settings, load_from_environment
+from app.store import deliveries, webhook_events
+from app.store.audit import note
+
+DEFAULT_VERSION = "2026-03-25.dahlia"
+
+
+def add_to(cli: typer.Typer) -> None:
+    cli.command()(trigger)
+    cli.command()(replay)
+
+
+def trigger(
+    event_type: Annotated[str, typer.Argument(help="A Stripe type, such as invoice.paid.")],
+    api_version: Annotated[str, typer.Option(help="Its shape.")] = DEFAULT_VERSION,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many stories.")] = 1,
+) -> None:
+    """Sign and post a realistic webhook, with those that come before it, to the running bridge."""
+    if event_type not in SAMPLES:
+        raise stop(USAGE, f"No sample of {event_type}. There are: {', '.join(sorted(SAMPLES))}.")
+    settings = load_from_environment()
+    secret = local_secret(settings).value
+    for _ in range(count):
+        events = sample(
+            event_type, now=int(time.time()), rng=random.SystemRandom(), api_version=api_version
+        )
+        for event in events:
+            _post(_url(settings), json.dumps(event, indent=2).encode(), secret)
+            screen.print(f"200  {event['type']:32} {event['id']}")
+    screen.print(f"See its way: bridge events show {events[-1]['id']}")
+
+
+def _url(settings: Settings) -> str:
+    stack = running(settings)
+    port = stack.port if stack else settings.port
+    return f"http://127.0.0.1:{port}/webhooks/stripe"
+
+
+def _post(url: str, body: bytes, secret: str) -> None:
+    headers = {
+        "Content-Type": "application/json",
+        "Stripe-Signature": sign(body, secret, int(time.time())),
+    }
+    try:
+        answer = requests.post(url, body, headers=headers, timeout=10, allow_redirects=False)
+    except requests.RequestException:
+        raise stop(OUT_OF_REACH, f"Nothing answers at {url}: start `bridge dev`.") from None
+    if answer.status_code != 200:
+        raise stop(
+            FAILURES,
+            f"{url} answered {answer.status_code} {answer.text.strip()}.",
+            "bad_signature: STRIPE_WEBHOOK_SECRET here is not the running bridge's.",
+        )
+
+
+def replay(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Webhook event ids (evt_...) or delivery ids.")
+    ] = None,
+    quarantined: Annotated[bool, typer.Option(help="All quarantined webhook events.")] = False,
+    dead: Annotated[bool, typer.Option(help="All dead deliveries.")] = False,
+    why: Annotated[str, typer.Option(help="For the audit log.")] = "",
+    dry_run: Annotated[bool, typer.Option(help="Only say what would be sent again.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Process kept webhook events, or send dead deliveries, once more.
+
+    The same facts make the same keys and the same dedupe ids: nothing is booked or told twice.
+    """
+    if not (ids or quarantined or dead):
+        raise stop(USAGE, "Say what: ids, --quarantined or --dead.")
+    settings = load_from_environment()
+    with database(settings) as connection:
+        events, sent = _found(connection, ids or [], quarantined, dead)
+        screen.print(f"{len(events):,} webhook events to process again, {len(sent):,} deliveries.")
+        if dry_run or not (events or sent):
+            return
+        if not yes and not typer.confirm("Go ahead?"):
+            raise typer.Abort
+        webhook_events.process_again(connection, events)
+        again = deliveries.retry(connection, sent)
+        asked = {"ids": ids or [], "quarantined": quarantined, "dead": dead}
+        note(connection, getpass.getuser(), "replay", why, asked, len(events) + again)
+    stack = running(settings)
+    redis_url = settings.redis_url or (stack.redis_url if stack else "")
+    if redis_url:
+        ring(connect(redis_url))
+    screen.print("Under way. See: bridge events, bridge deliveries")
+
+
+def _found(
+    connection: Connection, ids: list[str], quarantined: bool, dead: bool
+) -> tuple[list[int], list[int]]:
+    events = text("""
+        SELECT id FROM webhook_events WHERE event_id = ANY(CAST(:ids AS text[]))
+           OR (:quarantined AND verdict = 'quarantined') ORDER BY id
+    """)
+    named = [one for one in ids if not one.isdigit()]
+    kept = connection.execute(events, {"ids": named, "quarantined": quarantined}).scalars().all()
+    numbers = [int(one) for one in ids if one.isdigit()]
+    sent = text("""
+        SELECT id FROM deliveries WHERE state = 'dead'
+          AND (:dead OR id = ANY(CAST(:ids AS bigint[]))) ORDER BY id
+    """)
+    found = connection.execute(sent, {"ids": numbers, "dead": dead}).scalars().all()
+    if ids and len(kept) + len(found) < len(ids) and not (quarantined or dead):
+        raise stop(FAILURES, "Not all of these ids are kept webhook events or dead deliveries.")
+    return list(kept), list(found)

@@ -1,0 +1,158 @@
+"""What the verbs share: exit codes, the screen, and the database of a running bridge."""
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy import Connection
+
+from app.settings import Settings, WebhookSecret, load_from_environment
+from app.store.db import make_engine
+
+FAILURES, USAGE, OUT_OF_REACH, RUNNING_ALREADY, INTERRUPTED = 1, 2, 3, 4, 130
+
+screen = Console(highlight=False)
+aside = Console(stderr=True, highlight=False)
+
+
+def complain(*lines: str) -> None:
+    """For the person, on stderr."""
+    for line in lines:
+        aside.print(escape(line))
+
+
+def stop(code: int, *lines: str) -> typer.Exit:
+    """Say why and leave with this exit code: `raise stop(...)`."""
+    complain(*lines)
+    return typer.Exit(code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Where the stack of `bridge dev` is while it runs; written to its data folder."""
+
+    database_url: str
+    redis_url: str
+    port: int
+
+
+def running_file(settings: Settings) -> Path:
+    return settings.data_dir / "running.json"
+
+
+def running(settings: Settings) -> Running | None:
+    """The stack that runs on this data folder, if one does."""
+    try:
+        return Running(**json.loads(running_file(settings).read_text()))
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def announced(settings: Settings, stack: Running) -> Iterator[None]:
+    """Tell the other verbs where the stack is, for as long as it runs."""
+    file = running_file(settings)
+    content = json.dumps({name: getattr(stack, name) for name in Running.__slots__})
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        out.write(content)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def database_url(settings: Settings) -> str:
+    """Of DATABASE_URL, or of the running `bridge dev`. Leaves with 3 where there is neither."""
+    if settings.database_url:
+        return settings.database_url
+    if stack := running(settings):
+        return stack.database_url
+    raise stop(
+        OUT_OF_REACH, "No database: start `bridge dev` (or `bridge demo`), or set DATABASE_URL."
+    )
+
+
+@contextmanager
+def database(settings: Settings | None = None) -> Iterator[Connection]:
+    """A connection for one verb, in one transaction."""
+    settings = settings or load_from_environment()
+    engine = make_engine(database_url(settings), "cli", pool_size=1)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+def local_secret(settings: Settings) -> WebhookSecret:
+    """The signing secret of the local stack when none is set: made once, kept in its folder."""
+    if settings.webhook_secrets:
+        return settings.webhook_secrets[0]
+    file = settings.data_dir / "webhook-secret"
+    if not file.exists():
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write("whsec_" + secrets.token_urlsafe(24))
+    return WebhookSecret(label="local", value=file.read_text().strip())
+
+
+def as_json(value: object) -> None:
+    """One JSON document on stdout; times are ISO 8601, UTC."""
+    sys.stdout.buffer.write(
+        orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z) + b"\n"
+    )
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A readable table; numbers stand right. Cells are text, never markup."""
+    numeric = {i for i in range(len(columns)) if rows and all(_number(row[i]) for row in rows)}
+    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for i, column in enumerate(columns):
+        grid.add_column(column, justify="right" if i in numeric else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(escape(show(cell)) for cell in row))
+    screen.print(grid)
+
+
+def _number(cell: object) -> bool:
+    return isinstance(cell, int) or cell is None or (isinstance(cell, str) and cell[-4:-3] == " ")
+
+
+def show(cell: object) -> str:
+    """Times in UTC to the second; nothing as a dash; control characters as they are named."""
+    if cell is None or cell == "":
+        return "-"
+    if isinstance(cell, datetime):
+        return f"{cell:%Y-%m-%d %H:%M:%S}"
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        return f"{cell:,}"
+    return "".join(
+        one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in str(cell)
+    )
+
+
+def listing(
+    found: Sequence[Mapping[str, Any]],
+    json_: bool,
+    title: str,
+    columns: Mapping[str, Callable[[Mapping[str, Any]], object]],
+    empty: str,
+) -> None:
+    """Rows as JSON, as a table, or as the sentence for when there are none."""
+    if json_:
+        as_json([dict(row) for row in found])
+    elif not found:
+        screen.print(escape(empty))
+    else:
+        rows = [[cell(row) for cell in columns.values()] for row in found]
+        table(title, list(columns), rows)

@@ -1,0 +1,149 @@
+"""What a newcomer gets wrong: looked at one by one, each with what to do about it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import time
+from typing import Literal
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.readers import READERS
+from app.queue import connect
+from app.settings import Settings
+from app.store.db import make_engine
+from app.store.migrate import head, revision
+from app.stripe_api import StripeRefused, StripeUnavailable, webhook_endpoints
+
+DRIFT = 5.0  # seconds between Postgres's clock and ours
+OLDEST_POSTGRES = 150_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: `advice` is what to do, empty when it is fine."""
+
+    check: str
+    state: Literal["fine", "doubtful", "wrong"]
+    advice: str = ""
+
+
+def examine(settings: Settings, database_url: str | None, redis_url: str | None) -> list[Finding]:
+    """All findings. The URLs are the settings' own, or those of the running `bridge dev`."""
+    return [
+        *_database(database_url),
+        *_redis(redis_url),
+        *_secrets(settings),
+        *_destinations(settings),
+        *_stripe(settings),
+    ]
+
+
+def _database(url: str | None) -> Iterator[Finding]:
+    if not url:
+        advice = "Start `bridge dev`, or set DATABASE_URL."
+        yield Finding("Postgres: none is running here", "wrong", advice)
+        return
+    engine = make_engine(url, "doctor", pool_size=1)
+    try:
+        with engine.connect() as connection:
+            yield from _postgres(connection)
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+        yield Finding(f"Postgres: {reason}", "wrong", "Check DATABASE_URL and that it is running.")
+    finally:
+        engine.dispose()
+
+
+def _postgres(connection: Connection) -> Iterator[Finding]:
+    version = int(connection.execute(text("SHOW server_version_num")).scalar_one())
+    if version >= OLDEST_POSTGRES:
+        yield Finding(f"Postgres answers (version {version // 10_000})", "fine")
+    else:
+        yield Finding("Postgres is older than 15", "doubtful", "Tests run on 18; upgrade it.")
+    found = revision(connection)
+    if found == head():
+        yield Finding(f"Migrations are up to date ({found})", "fine")
+    else:
+        yield Finding(f"Migrations: at {found or 'none'}, not {head()}", "wrong", "bridge migrate")
+    for name in ("fsync", "full_page_writes", "synchronous_commit"):
+        # Our connections set synchronous_commit; what the server has is what others get.
+        value = connection.execute(text(f"SHOW {name}")).scalar_one()
+        if value == "off":
+            advice = f"Set {name} = on: a 200 to Stripe promises that the event is on disk."
+            yield Finding(f"Postgres: {name} is off", "wrong", advice)
+        else:
+            yield Finding(f"Postgres: {name} is {value}", "fine")
+    theirs = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
+    drift = abs(float(theirs) - time())
+    if drift <= DRIFT:
+        yield Finding("Clock agrees with Postgres", "fine")
+    else:
+        advice = "Run NTP on both: Stripe's signatures are refused beyond 300 s of drift."
+        yield Finding(f"Clock: {drift:.0f} s away from Postgres's", "wrong", advice)
+
+
+def _redis(url: str | None) -> Iterator[Finding]:
+    if not url:
+        advice = "Start `bridge dev`, or set REDIS_URL."
+        yield Finding("Redis: none is running here", "wrong", advice)
+        return
+    try:
+        policy = connect(url).config_get("maxmemory-policy").get("maxmemory-policy")
+    except Exception as error:  # whatever a client or a proxy raises, the advice is the same
+        advice = "Events are still delivered, seconds later. Check REDIS_URL and that it runs."
+        yield Finding(f"Redis: {type(error).__name__}", "doubtful", advice)
+        return
+    if policy in ("noeviction", None):
+        yield Finding("Redis answers", "fine")
+    else:
+        advice = "Set maxmemory-policy noeviction, or wake-ups get lost (the sweep finds them)."
+        yield Finding(f"Redis: maxmemory-policy is {policy}", "doubtful", advice)
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    if settings.webhook_secrets:
+        labels = ", ".join(one.label for one in settings.webhook_secrets)
+        yield Finding(f"Webhook signing secrets: {labels}", "fine")
+    else:
+        advice = "Stripe dashboard > Developers > Webhooks > your endpoint > Signing secret."
+        yield Finding("STRIPE_WEBHOOK_SECRET is not set", "doubtful", advice)
+
+
+def _destinations(settings: Settings) -> Iterator[Finding]:
+    if not settings.destinations:
+        advice = "Set for instance BRIDGE_DEST_AMPLITUDE_API_KEY; see .env.example."
+        yield Finding("No destination is set: nothing is told to anyone", "doubtful", advice)
+    for destination in settings.destinations:
+        warnings = destination.warnings()
+        for warning in warnings:
+            yield Finding(f"Destination {destination.name}", "doubtful", warning)
+        if not warnings:
+            yield Finding(f"Destination {destination.name} ({destination.KIND})", "fine")
+
+
+def _stripe(settings: Settings) -> Iterator[Finding]:
+    """Which events the account's endpoints send; asked of Stripe's API where a key is set."""
+    needed = ", ".join(sorted(READERS))
+    if not settings.stripe_api_key:
+        advice = f"Enable at your endpoint: {needed}. With STRIPE_API_KEY this is checked for you."
+        yield Finding("Stripe: enabled events are not known without an API key", "doubtful", advice)
+        return
+    try:
+        endpoints = webhook_endpoints(settings.stripe_api_key, settings.stripe_api_base)
+    except (StripeUnavailable, StripeRefused) as error:
+        yield Finding(f"Stripe: {error}", "doubtful", "Check STRIPE_API_KEY; it needs read access.")
+        return
+    ours = [one for one in endpoints if one.url.rstrip("/").endswith("/webhooks/stripe")]
+    if not ours:
+        advice = "Stripe dashboard > Developers > Webhooks: add https://<host>/webhooks/stripe."
+        yield Finding("Stripe: no webhook endpoint points here", "wrong", advice)
+    for one in ours:
+        missing = sorted(set(READERS) - set(one.enabled_events))
+        if one.status != "enabled":
+            yield Finding(f"Stripe: {one.url} is {one.status}", "wrong", "Enable it there.")
+        elif missing and "*" not in one.enabled_events:
+            advice = f"Enable them at {one.url}: {', '.join(missing)}."
+            yield Finding("Stripe: events are missing", "wrong", advice)
+        else:
+            yield Finding(f"Stripe: {one.url} sends all that is read", "fine")
