@@ -32,7 +32,7 @@ def main() -> None:
     load_dotenv(".env")  # what the environment says already, stands
     configure(logging.INFO)
     try:
-        cli()
+        cli(prog_name="bridge")
     except SettingsError as error:
         complain("These settings need your attention:", *error.problems)
         sys.exit(USAGE)
@@ -43,6 +43,6 @@ def main() -> None:
         complain(str(error))
         sys.exit(OUT_OF_REACH)
     except OperationalError as error:
-        complain("Postgres does not answer: " + str(error.orig).strip().splitlines()[0])
+        complain("Postgres: " + str(error.orig).strip().splitlines()[0])
         complain("Is `bridge dev` running, or is DATABASE_URL right? `bridge doctor` looks closer.")
         sys.exit(OUT_OF_REACH)

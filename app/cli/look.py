@@ -28,31 +28,21 @@ from app.store.browse import Filter, Row
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout alone.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Rows at most.")]
 
-events = typer.Typer(help="Webhook events: what Stripe sent, and what became of it.")
-deliveries = typer.Typer(help="Deliveries: what each destination is owed, and how far that got.")
+events = typer.Typer()
+deliveries = typer.Typer()
 
 
 def add_to(cli: typer.Typer) -> None:
-    events.callback(invoke_without_command=True)(_list_by_default)
-    deliveries.callback(invoke_without_command=True)(_list_deliveries_by_default)
+    events.callback(invoke_without_command=True)(list_events)
+    deliveries.callback(invoke_without_command=True)(list_deliveries)
     cli.add_typer(events, name="events")
     cli.add_typer(deliveries, name="deliveries")
     cli.command()(config)
     cli.command()(doctor)
 
 
-def _list_by_default(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        list_events()
-
-
-def _list_deliveries_by_default(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        list_deliveries()
-
-
-@events.command("list")
 def list_events(
+    context: typer.Context,
     type_: Annotated[
         str | None, typer.Option("--type", help="Stripe type, * for any part.")
     ] = None,
@@ -62,7 +52,9 @@ def list_events(
     limit: Limit = 20,
     json_: Json = False,
 ) -> None:
-    """The newest webhook events, with their verdicts. Times are UTC."""
+    """The newest webhook events with their verdicts, or (`show`) the way of one. Times are UTC."""
+    if context.invoked_subcommand:
+        return
     with database() as connection:
         wanted = Filter(type=type_, verdict=verdict, limit=limit)
         found = browse.webhook_events(connection, wanted)
@@ -163,14 +155,16 @@ def _hop(at: Any, word: str, detail: str, indent: int = 0) -> None:
     screen.print(escape(f"{show(at):20} {' ' * indent}{word:12} {show(detail)}"))
 
 
-@deliveries.command("list")
 def list_deliveries(
+    context: typer.Context,
     state: Annotated[str | None, typer.Option(help="pending, delivered, skipped or dead.")] = None,
     destination: Annotated[str | None, typer.Option(help="Its name.")] = None,
     limit: Limit = 20,
     json_: Json = False,
 ) -> None:
-    """The newest deliveries, each with its last answer. Times are UTC."""
+    """The newest deliveries with their last answers, or (`show`) one. Times are UTC."""
+    if context.invoked_subcommand:
+        return
     with database() as connection:
         wanted = Filter(state=state, destination=destination, limit=limit)
         found = browse.deliveries(connection, wanted)

@@ -23,8 +23,10 @@ from app.store.db import make_engine
 
 FAILURES, USAGE, OUT_OF_REACH, RUNNING_ALREADY, INTERRUPTED = 1, 2, 3, 4, 130
 
-screen = Console(highlight=False)
-aside = Console(stderr=True, highlight=False)
+# A pipe has no width: what reads it gets whole lines.
+WIDTH = None if sys.stdout.isatty() else 200
+screen = Console(highlight=False, soft_wrap=True, width=WIDTH)
+aside = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def complain(*lines: str) -> None:

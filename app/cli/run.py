@@ -126,7 +126,7 @@ def web() -> None:
         workers=int(os.environ.get("WEB_CONCURRENCY", "1")),
         blocking_threads=THREADS,
         backlog=1024,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,  # it warns of any thread count above the cores'
         respawn_failed_workers=True,
         workers_kill_timeout=20,
     )

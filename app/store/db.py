@@ -4,6 +4,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 
 APPLICATION = "bridge"
+MIGRATION_LOCK = 7_203_514_001  # an advisory lock; any constant that nothing else takes
 
 
 def make_engine(

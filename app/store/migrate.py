@@ -1,5 +1,6 @@
 """Migrations: bring the database to this code's tables, from any earlier version."""
 
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -7,16 +8,58 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
+
+from app.store.db import MIGRATION_LOCK, make_engine
 
 ROOT = Path(__file__).parents[2]
 
 
+MONTHS_AHEAD = 12
+
+
 def migrate(database_url: str) -> None:
-    """Upgrade to the newest revision, one migrator at a time."""
+    """Upgrade to the newest revision, and make the partitions of the months to come.
+
+    One migrator at a time (an advisory lock); it gives way after 5 s behind a long transaction.
+    """
     config = _config()
     config.attributes["database_url"] = database_url
     command.upgrade(config, "head")
+    engine = make_engine(database_url, "migrate", statement_timeout=0, pool_size=1)
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        add_partitions(connection, datetime.now(UTC).date(), MONTHS_AHEAD)
+    engine.dispose()
+
+
+def add_partitions(connection: Connection, today: date, months: int) -> None:
+    """A partition of webhook_events for this month and so many after it, where none is.
+
+    A month whose rows went to the DEFAULT partition already stays there: moving them would
+    lock the door out.
+    """
+    for ahead in range(months + 1):
+        first = _month(today, ahead)
+        after = _month(today, ahead + 1)
+        name = f"webhook_events_{first:%Y_%m}"
+        taken = text("""
+            SELECT to_regclass(:name) IS NOT NULL OR EXISTS (
+                SELECT 1 FROM webhook_events_default
+                WHERE received_at >= :first AND received_at < :after)
+        """)
+        values = {"name": name, "first": first, "after": after}
+        if not connection.execute(taken, values).scalar_one():
+            connection.execute(
+                text(f"""CREATE TABLE {name} PARTITION OF webhook_events
+                         FOR VALUES FROM ('{first}') TO ('{after}')""")
+            )
+
+
+def _month(day: date, ahead: int) -> date:
+    year, month = divmod(day.year * 12 + day.month - 1 + ahead, 12)
+    return date(year, month + 1, 1)
 
 
 @lru_cache(maxsize=1)

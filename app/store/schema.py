@@ -126,7 +126,7 @@ identity_links = Table(
         "livemode",
         "source",
         "stated_at",
-        text("md5(ids::text || campaign::text || coalesce(consent, ''))"),
+        text("md5((((ids)::text || (campaign)::text) || COALESCE(consent, ''::text)))"),
         unique=True,
     ),
 )

@@ -1,0 +1,73 @@
+"""Migrations make the tables that the code expects, one migrator at a time."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, create_engine, make_url, text
+
+from app.embedded import Stores
+from app.store.db import make_engine
+from app.store.migrate import add_partitions, head, migrate, revision
+from app.store.schema import metadata
+
+
+@pytest.fixture
+def empty_database(stores: Stores) -> Iterator[str]:
+    url = make_url(stores.database_url)
+    server = create_engine(url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text("DROP DATABASE IF EXISTS migrations WITH (FORCE)"))
+        connection.execute(text("CREATE DATABASE migrations"))
+    yield url.set(database="migrations").render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.execute(text("DROP DATABASE migrations WITH (FORCE)"))
+    server.dispose()
+
+
+def test_migrations_and_schema_give_the_same_tables(engine: Engine) -> None:
+    def ours(name: str | None, kind: str, _parents: object) -> bool:
+        return kind != "table" or not (name or "").startswith("webhook_events_")
+
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"include_name": ours})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_four_migrators_at_once_take_turns(empty_database: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(migrate, [empty_database] * 4))
+
+    engine = make_engine(empty_database, "tests")
+    with engine.connect() as connection:
+        assert revision(connection) == head()
+        partitions = connection.execute(
+            text("SELECT count(*) FROM pg_inherits WHERE inhparent = 'webhook_events'::regclass")
+        ).scalar_one()
+    engine.dispose()
+    assert partitions == 14  # this month, twelve more, and the default
+
+
+def test_a_month_that_began_in_the_default_partition_stays_there(empty_database: str) -> None:
+    migrate(empty_database)
+    engine = make_engine(empty_database, "tests")
+    with engine.begin() as connection:
+        connection.execute(
+            text("""
+                INSERT INTO webhook_events
+                    (id, received_at, account, livemode, event_id, type, created, origin, raw)
+                VALUES (1, '2031-05-20', '', true, 'evt_1', 'x', '2031-05-20', 'webhook', '{}')
+            """)
+        )
+        add_partitions(connection, date(2031, 5, 1), 1)
+        names = connection.execute(
+            text(
+                "SELECT relname FROM pg_class WHERE relname LIKE 'webhook\\_events\\_2031%'"
+                " AND relkind = 'r'"
+            )
+        ).scalars()
+        assert list(names) == ["webhook_events_2031_06"]
+    engine.dispose()
