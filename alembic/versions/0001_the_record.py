@@ -86,11 +86,11 @@ CREATE TABLE identity_links (
     stated_at timestamptz NOT NULL,
     completed_at timestamptz,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    CONSTRAINT identity_links_pkey PRIMARY KEY (id)
+    digest text NOT NULL,
+    CONSTRAINT identity_links_pkey PRIMARY KEY (id),
+    CONSTRAINT identity_links_stated_once
+        UNIQUE (object_id, account, livemode, source, stated_at, digest)
 );
-CREATE UNIQUE INDEX identity_links_stated_once ON identity_links
-    (object_id, account, livemode, source, stated_at,
-     md5(ids::text || campaign::text || coalesce(consent, '')));
 CREATE TABLE subscription_snapshots (
     webhook_event_id bigint NOT NULL,
     account text NOT NULL,

@@ -136,12 +136,19 @@ def add_links(connection: Connection, links: Iterable[tuple[Scope, Link]]) -> No
             "consent": link.consent,
             "stated_at": link.stated_at,
             "completed_at": link.completed_at,
+            "digest": _digest(link),
         }
         for (account, livemode), link in links
         for object_id in (*link.objects, *([link.customer] if link.customer else []))
     ]
     if rows:
         connection.execute(insert(identity_links).on_conflict_do_nothing(), rows)
+
+
+def _digest(link: Link) -> str:
+    """What the link says, so that two statements of one second are both kept."""
+    said = (sorted(link.ids.items()), sorted(link.campaign.items()), link.consent)
+    return hashlib.blake2b(repr(said).encode(), digest_size=16).hexdigest()
 
 
 def links_of(connection: Connection, objects: Collection[Scoped]) -> Mapping[Scoped, list[Link]]:

@@ -118,16 +118,16 @@ identity_links = Table(
     _time("stated_at"),
     _time("completed_at", null=True),
     _time("recorded_at", clock=True),
+    Column("digest", Text, nullable=False),
     PrimaryKeyConstraint("id", name="identity_links_pkey"),
-    Index(
-        "identity_links_stated_once",
+    UniqueConstraint(
         "object_id",
         "account",
         "livemode",
         "source",
         "stated_at",
-        text("md5((((ids)::text || (campaign)::text) || COALESCE(consent, ''::text)))"),
-        unique=True,
+        "digest",
+        name="identity_links_stated_once",
     ),
 )
 subscription_snapshots = Table(
