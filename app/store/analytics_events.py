@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, bindparam, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, Row, text
 
 from app.core.analytics import SCHEMA_VERSION, analytics_event_id
 from app.core.facts import Entry, Fact
 from app.core.money import Money
 from app.core.settle import Settled
+from app.store.bulk import insert_rows, update_rows
 from app.store.identities import Scope, Scoped, columns
 from app.store.schema import analytics_events, identity_waits
 
@@ -84,9 +84,8 @@ def add(connection: Connection, told: Sequence[Told], hold: timedelta) -> list[T
         {**_row(one), "held_until": now + hold, "released_at": now if one.settled else None}
         for one in told
     ]
-    table = analytics_events
-    query = insert(table).on_conflict_do_nothing().returning(table.c.id, table.c.uuid)
-    ids = {row.uuid: row.id for row in connection.execute(query, rows)}
+    inserted = insert_rows(connection, analytics_events, rows, returning=("id", "uuid"))
+    ids = {row.uuid: row.id for row in inserted}
     return [replace(one, id=ids[one.uuid]) for one in told if one.uuid in ids]
 
 
@@ -142,20 +141,8 @@ def settle(connection: Connection, told: Sequence[Told]) -> None:
     """Write down how held analytics events were settled, and take them off the waiting lists."""
     if not told:
         return
-    table = analytics_events
-    query = (
-        table.update()
-        .where(table.c.id == bindparam("event"))
-        .values(
-            name=bindparam("name"),
-            state=bindparam("state"),
-            reason=bindparam("reason"),
-            identity=bindparam("identity"),
-            properties=bindparam("properties"),
-            released_at=text("clock_timestamp()"),
-        )
-    )
-    connection.execute(query, [{"event": one.id, **_settled(one)} for one in told])
+    rows = [{"id": one.id, **_settled(one)} for one in told]
+    update_rows(connection, analytics_events, rows, "released_at = clock_timestamp()")
     gone = text("""
         WITH done AS (SELECT unnest(CAST(:ids AS bigint[])) AS id),
         waits AS (DELETE FROM identity_waits w USING done WHERE w.analytics_event_id = done.id)
@@ -170,7 +157,7 @@ def wait(connection: Connection, waits: Iterable[tuple[int, str]]) -> None:
     rows = [{"analytics_event_id": event, "object_id": one} for event, one in pairs]
     if not rows:
         return
-    connection.execute(insert(identity_waits).on_conflict_do_nothing(), rows)
+    insert_rows(connection, identity_waits, rows)
     schedule = text("""
         INSERT INTO work (lane, ref_id, due_at)
         SELECT 'release', e.id, e.held_until FROM analytics_events e

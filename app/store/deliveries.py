@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
-from sqlalchemy.dialects.postgresql import insert
 
 from app.store import work
+from app.store.bulk import insert_rows
 from app.store.schema import attempts, deliveries
 
 CLAIM = text("""
@@ -74,14 +74,9 @@ def owe(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     put the pending ones to work."""
     if not rows:
         return
-    table = deliveries
-    query = (
-        insert(table)
-        .on_conflict_do_nothing()
-        .returning(table.c.id, table.c.destination, table.c.state)
-    )
+    owed = insert_rows(connection, deliveries, rows, returning=("id", "destination", "state"))
     pending: dict[str, list[int]] = {}
-    for row in connection.execute(query, list(rows)):
+    for row in owed:
         if row.state == "pending":
             pending.setdefault(row.destination, []).append(row.id)
     for destination, ids in pending.items():
@@ -145,7 +140,7 @@ def record(connection: Connection, tries: Sequence[Attempt]) -> None:
             }
             for one in tries
         ]
-        connection.execute(insert(attempts).on_conflict_do_nothing(), rows)
+        insert_rows(connection, attempts, rows)
 
 
 def retry(connection: Connection, ids: Sequence[int]) -> int:

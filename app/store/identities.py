@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, text
-from sqlalchemy.dialects.postgresql import insert
 
 from app.core.facts import Link, Ref
+from app.store.bulk import insert_rows
 from app.store.schema import identity_links, stripe_refs
 
 Scope = tuple[str, bool]  # account, livemode
@@ -118,8 +118,7 @@ def add_refs(connection: Connection, refs: Iterable[tuple[Scope, Ref]]) -> None:
         }
         for (account, livemode), ref in refs
     ]
-    if rows:
-        connection.execute(insert(stripe_refs).on_conflict_do_nothing(), rows)
+    insert_rows(connection, stripe_refs, rows)
 
 
 def add_links(connection: Connection, links: Iterable[tuple[Scope, Link]]) -> None:
@@ -141,8 +140,7 @@ def add_links(connection: Connection, links: Iterable[tuple[Scope, Link]]) -> No
         for (account, livemode), link in links
         for object_id in (*link.objects, *([link.customer] if link.customer else []))
     ]
-    if rows:
-        connection.execute(insert(identity_links).on_conflict_do_nothing(), rows)
+    insert_rows(connection, identity_links, rows)
 
 
 def _digest(link: Link) -> str:

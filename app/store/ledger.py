@@ -5,10 +5,10 @@ from datetime import date
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, text
-from sqlalchemy.dialects.postgresql import insert
 
 from app.core.facts import Fact, Payment
 from app.core.money import Money
+from app.store.bulk import insert_rows
 from app.store.identities import Scope, Scoped, columns
 from app.store.schema import payments, revenue_entries, standalone_payments
 from app.store.webhook_events import Kept
@@ -17,8 +17,7 @@ from app.store.webhook_events import Kept
 def book(connection: Connection, facts: Iterable[tuple[Kept, Fact]], zone: ZoneInfo) -> None:
     """One revenue entry per money fact, or nothing if its key is booked already."""
     rows = [_entry(kept, fact, zone) for kept, fact in facts if fact.money is not None]
-    if rows:
-        connection.execute(insert(revenue_entries).on_conflict_do_nothing(), rows)
+    insert_rows(connection, revenue_entries, rows)
 
 
 def _entry(kept: Kept, fact: Fact, zone: ZoneInfo) -> dict[str, object]:
@@ -63,8 +62,7 @@ def add_payments(connection: Connection, found: Iterable[tuple[Scope, Payment]])
         }
         for (account, livemode), payment in found
     ]
-    if rows:
-        connection.execute(insert(payments).on_conflict_do_nothing(), rows)
+    insert_rows(connection, payments, rows)
 
 
 def add_standalone(connection: Connection, found: Iterable[tuple[Scope, str]]) -> None:
@@ -72,8 +70,7 @@ def add_standalone(connection: Connection, found: Iterable[tuple[Scope, str]]) -
         {"account": account, "livemode": livemode, "payment_intent": intent}
         for (account, livemode), intent in found
     ]
-    if rows:
-        connection.execute(insert(standalone_payments).on_conflict_do_nothing(), rows)
+    insert_rows(connection, standalone_payments, rows)
 
 
 def claimed_payments(

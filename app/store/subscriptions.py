@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from sqlalchemy import Connection, text
-from sqlalchemy.dialects.postgresql import insert
 
 from app.core.facts import Snapshot
+from app.store.bulk import insert_rows
 from app.store.identities import Scoped, columns
 from app.store.schema import subscription_snapshots
 from app.store.webhook_events import Kept
@@ -33,8 +33,7 @@ def add_snapshots(connection: Connection, snapshots: Iterable[tuple[Kept, Snapsh
         }
         for kept, one in snapshots
     ]
-    if rows:
-        connection.execute(insert(subscription_snapshots).on_conflict_do_nothing(), rows)
+    insert_rows(connection, subscription_snapshots, rows)
 
 
 def trial_ends(
