@@ -3,6 +3,7 @@
 import getpass
 import json
 import random
+import sys
 import time
 from typing import Annotated
 
@@ -97,11 +98,14 @@ def replay(
     settings = load_from_environment()
     with database(settings) as connection:
         events, sent = _found(connection, ids or [], quarantined, dead)
-        screen.print(f"{len(events):,} webhook events to process again, {len(sent):,} deliveries.")
+        screen.print(
+            f"{_count(events, 'webhook event')} to process again, "
+            f"{_count(sent, 'delivery', 'deliveries')} to send again."
+        )
         if dry_run or not (events or sent):
             return
-        if not yes and not typer.confirm("Go ahead?"):
-            raise typer.Abort
+        if not yes:
+            _confirm()
         webhook_events.process_again(connection, events)
         again = deliveries.retry(connection, sent)
         asked = {"ids": ids or [], "quarantined": quarantined, "dead": dead}
@@ -111,6 +115,17 @@ def replay(
     if redis_url:
         ring(connect(redis_url))
     screen.print("Under way. See: bridge events, bridge deliveries")
+
+
+def _count(found: list[int], one: str, many: str | None = None) -> str:
+    return f"{len(found):,} {one if len(found) == 1 else many or one + 's'}"
+
+
+def _confirm() -> None:
+    if not sys.stdin.isatty():
+        raise stop(USAGE, "Not at a terminal: say --yes, or look first with --dry-run.")
+    if not typer.confirm("Go ahead?"):
+        raise stop(FAILURES, "Nothing was changed.")
 
 
 def _found(

@@ -117,17 +117,13 @@ def as_json(value: object) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A readable table; numbers stand right. Cells are text, never markup."""
-    numeric = {i for i in range(len(columns)) if rows and all(_number(row[i]) for row in rows)}
+    numeric = {i for i in range(len(columns)) if all(isinstance(row[i], int) for row in rows)}
     grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for i, column in enumerate(columns):
         grid.add_column(column, justify="right" if i in numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(escape(show(cell)) for cell in row))
     screen.print(grid)
-
-
-def _number(cell: object) -> bool:
-    return isinstance(cell, int) or cell is None or (isinstance(cell, str) and cell[-4:-3] == " ")
 
 
 def show(cell: object) -> str:

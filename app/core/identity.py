@@ -49,6 +49,8 @@ def read_metadata(
     Metadata is hostile: anything not printable is dropped, not repaired, and so is what is too
     long, since a cut id is another id.
     """
+    if not metadata:
+        return {}, {}, None
     found = {}
     for name in sorted(IDS | CAMPAIGN | {"consent"}):
         value = metadata.get(PREFIX + name) or metadata.get(name)

@@ -1,0 +1,166 @@
+"""The command line: its exit codes, its JSON, and what it says to people."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from app.core.envelope import open_envelope
+from app.demo.receiver import WEBHOOK_SECRET
+from app.demo.saas import simulate
+from app.embedded import Stores
+from app.process import process
+from app.settings import Settings
+from app.store.webhook_events import keep
+from tests.conftest import SECRET
+
+ROOT = Path(__file__).parents[1]
+
+
+def bridge(*arguments: str, env: Mapping[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    ours = ("BRIDGE_", "STRIPE_", "DATABASE_", "REDIS_", "PORT")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=cwd,
+        env={**environ, "BRIDGE_NO_BOOTSTRAP": "1", "PYTHONPATH": str(ROOT), **env},
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.fixture
+def env(stores: Stores) -> dict[str, str]:
+    return {
+        "DATABASE_URL": stores.database_url,
+        "REDIS_URL": stores.redis_url,
+        "STRIPE_WEBHOOK_SECRET": SECRET,
+    }
+
+
+@pytest.fixture
+def lived(engine: Engine, settings: Settings) -> list[str]:
+    """A small SaaS, processed; the ids of its webhook events."""
+    story = simulate(seed=1, customers=20, now=1_790_000_000)
+    with engine.begin() as connection:
+        for one in story.webhooks:
+            keep(connection, open_envelope(one.body), one.body, "webhook")
+    while process(engine, settings):
+        pass
+    return [one.event_id for one in story.webhooks if one.type == "invoice.paid"]
+
+
+def test_all_wrong_settings_are_told_at_once_by_name_and_never_by_value(tmp_path: Path) -> None:
+    wrong = {"PORT": "planted-port", "BRIDGE_FOO": "1", "STRIPE_API_KEY": "planted-key"}
+
+    done = bridge("config", env=wrong, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert [name for name in wrong if f"{name}:" in done.stderr] == list(wrong)
+    assert "planted" not in done.stderr + done.stdout
+
+
+def test_web_refuses_to_start_without_a_secret(tmp_path: Path, env: dict[str, str]) -> None:
+    del env["STRIPE_WEBHOOK_SECRET"]
+
+    done = bridge("web", env=env, cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "STRIPE_WEBHOOK_SECRET" in done.stderr
+
+
+def test_without_a_database_a_read_verb_says_what_to_start(tmp_path: Path) -> None:
+    done = bridge("events", env={}, cwd=tmp_path)
+
+    assert done.returncode == 3
+    assert "bridge dev" in done.stderr
+
+
+def test_a_dead_database_is_exit_code_3_without_a_traceback(tmp_path: Path) -> None:
+    url = f"postgresql://nobody:planted@/none?host={tmp_path}"
+
+    done = bridge("events", env={"DATABASE_URL": url}, cwd=tmp_path)
+
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert "planted" not in done.stderr
+
+
+def test_events_as_json_is_json_alone(
+    tmp_path: Path, env: dict[str, str], lived: list[str]
+) -> None:
+    done = bridge("events", "--type", "invoice.*", "--limit", "3", "--json", env=env, cwd=tmp_path)
+
+    found = json.loads(done.stdout)
+    assert [one["type"].partition(".")[0] for one in found] == ["invoice"] * 3
+    assert done.returncode == 0
+
+
+def test_show_prints_the_way_of_one_webhook_event(
+    tmp_path: Path, env: dict[str, str], lived: list[str]
+) -> None:
+    done = bridge("events", "show", lived[0], env=env, cwd=tmp_path)
+
+    hops = [line[21:].split()[0] for line in done.stdout.splitlines()[1:] if line[:4].isdigit()]
+    assert hops[:2] == ["received", "processed"]
+    assert done.returncode == 0
+
+
+def test_an_unknown_webhook_event_is_exit_code_1(tmp_path: Path, env: dict[str, str]) -> None:
+    done = bridge("events", "show", "evt_none", env=env, cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_doctor_names_what_is_missing_and_what_to_do(tmp_path: Path, env: dict[str, str]) -> None:
+    done = bridge("doctor", "--json", env=env, cwd=tmp_path)
+
+    found = {one["check"]: one["state"] for one in json.loads(done.stdout)}
+    assert found["Migrations are up to date (0001)"] == "fine"
+    assert found["Postgres: synchronous_commit is on"] == "fine"
+    assert found["Redis answers"] == "fine"
+    assert found["No destination is set: nothing is told to anyone"] == "doubtful"
+    assert done.returncode == 0
+
+
+def test_config_shows_no_secret(tmp_path: Path, env: dict[str, str]) -> None:
+    env["BRIDGE_DEST_WEBHOOK_URL"] = "https://example.com/hooks/planted-token"
+    env["BRIDGE_DEST_WEBHOOK_SECRET"] = WEBHOOK_SECRET
+
+    done = bridge("config", env=env, cwd=tmp_path)
+
+    assert done.returncode == 0
+    for secret in (SECRET, WEBHOOK_SECRET, "planted-token"):
+        assert secret not in done.stdout + done.stderr
+
+
+def test_replay_previews_and_needs_a_yes(
+    tmp_path: Path, env: dict[str, str], lived: list[str]
+) -> None:
+    preview = bridge("replay", lived[0], "--dry-run", env=env, cwd=tmp_path)
+    refused = bridge("replay", lived[0], env=env, cwd=tmp_path)
+    agreed = bridge("replay", lived[0], "--yes", "--why", "a test", env=env, cwd=tmp_path)
+
+    assert preview.stdout == "1 webhook event to process again, 0 deliveries to send again.\n"
+    assert (refused.returncode, agreed.returncode) == (2, 0)
+
+
+def test_trigger_names_the_samples_there_are(tmp_path: Path, env: dict[str, str]) -> None:
+    done = bridge("trigger", "invoice.payd", env=env, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "invoice.paid" in done.stderr
+
+
+def test_trigger_says_when_nothing_answers(tmp_path: Path, env: dict[str, str]) -> None:
+    done = bridge("trigger", "invoice.paid", env={**env, "PORT": "9"}, cwd=tmp_path)
+
+    assert done.returncode == 3
+    assert "bridge dev" in done.stderr
