@@ -23,7 +23,9 @@ DEADLINE = 15.0  # seconds in all for one POST
 FLUSH = 0.5  # seconds of outcomes that a crash may make us send again
 SUSPECT = 3  # deaths of a worker with this row in hand before it is claimed alone
 POISON = 2 * SUSPECT
+TOO_MANY = 5  # requests in a row that took nothing, before the rest of a claim is given back
 ANSWER = 500  # characters kept of what a destination answered
+LANE_PAUSE = 30.0  # seconds, where a destination asked for a pause and not for how long
 PROBE = 900.0  # seconds until a suspended destination is tried again
 
 log = structlog.get_logger()
@@ -39,6 +41,8 @@ class Lane:
     stopping: Callable[[], bool] = lambda: False
     fenced: int = 0
     delivered: int = 0
+    _failing: int = 0  # requests in a row that took nothing
+    _unnoted: int = 0  # of these, not yet told to the breaker
     _tried: list[tuple[Leased, Outcome, Attempt]] = field(default_factory=list)
     _flushed: float = field(default_factory=monotonic)
 
@@ -47,22 +51,21 @@ class Lane:
         return work.lane_of(self.destination.name)
 
 
-def deliver(lane: Lane) -> int:
-    """Serve one claim of this lane; how many rows it had, 0 when none was due."""
+def deliver(lane: Lane) -> bool:
+    """Serve one claim of this lane; True if there may be more to do at once."""
     with lane.engine.begin() as connection:
         claimed = deliveries.claim(connection, lane.name, CLAIM, LEASE, alone=SUSPECT)
     ends = monotonic() + LEASE
-    rows = _without_poison(lane, claimed)
-    waiting = list(_batches(lane.destination, rows))
-    while waiting:
+    waiting = list(_batches(lane.destination, _without_poison(lane, claimed)))
+    halted = False
+    while waiting and not halted:
         # A POST must end inside the lease: later ones are another worker's by then.
         if lane.stopping() or ends - monotonic() < 2 * DEADLINE:
             break
         batch = waiting.pop(0)
         outcomes = _try(lane, batch)
         waiting[:0] = _again(lane, batch, outcomes)
-        if any(isinstance(one, Suspended) or _is_for_lane(one) for one in outcomes):
-            break
+        halted = _halts(lane, outcomes)
         if monotonic() - lane._flushed > FLUSH:
             _flush(lane)
     _flush(lane)
@@ -70,11 +73,18 @@ def deliver(lane: Lane) -> int:
         with lane.engine.begin() as connection:
             unsent = {row.id: row.token for batch in waiting for row in batch}
             work.give_back(connection, lane.name, unsent)
-    return len(claimed)
+    return bool(claimed) and not halted
 
 
-def _is_for_lane(outcome: Outcome) -> bool:
-    return isinstance(outcome, Retry) and outcome.lane
+def _halts(lane: Lane, outcomes: Sequence[Outcome]) -> bool:
+    """Whether the rest of the claim had better wait: the destination said so, or keeps failing."""
+    taken_nothing = all(isinstance(one, Retry) for one in outcomes)
+    lane._failing = lane._failing + 1 if taken_nothing else 0
+    lane._unnoted = lane._unnoted + 1 if taken_nothing else 0
+    asked = any(
+        isinstance(one, Suspended) or (isinstance(one, Retry) and one.lane) for one in outcomes
+    )
+    return asked or lane._failing >= TOO_MANY
 
 
 def _batches(destination: Destination, rows: Sequence[Leased]) -> Iterator[list[Leased]]:
@@ -155,14 +165,15 @@ def _flush(lane: Lane) -> None:
         return
     ended = [(row, *end) for row, outcome, _ in tried if (end := _end(row, outcome))]
     kept = {row.id for row, _, _ in ended}
-    later = {
-        row.id: (row.token, _delay(row, outcome)) for row, outcome, _ in tried if row.id not in kept
-    }
+    again = [(row, outcome) for row, outcome, _ in tried if row.id not in kept]
+    later = {row.id: (row.token, _delay(row, one)) for row, one in again if isinstance(one, Retry)}
+    unburnt = {row.id: row.token for row, one in again if not isinstance(one, Retry)}
     with lane.engine.begin() as connection:
         deliveries.record(connection, [attempt for _, _, attempt in tried])
         ours = deliveries.finish(connection, lane.name, ended)
         ours += work.reschedule(connection, lane.name, later) if later else 0
-        _note_health(connection, lane.destination.name, [outcome for _, outcome, _ in tried])
+        ours += work.give_back(connection, lane.name, unburnt) if unburnt else 0
+        _note_health(connection, lane, [outcome for _, outcome, _ in tried])
     lane.delivered += sum(isinstance(outcome, Delivered) for _, outcome, _ in tried)
     if fenced := len(tried) - ours:
         lane.fenced += fenced
@@ -182,32 +193,25 @@ def _end(row: Leased, outcome: Outcome) -> tuple[str, str | None] | None:
             return None
 
 
-def _delay(row: Leased, outcome: Outcome) -> float:
+def _delay(row: Leased, outcome: Retry) -> float:
     """Seconds until the row is due again."""
-    match outcome:
-        case Retry(_, after):
-            return retry.delay(row.attempts, row.age, random.uniform, after) or 0.0
-        case Suspended(_, after):
-            return after or PROBE
-        case _:
-            return 0.0
+    return retry.delay(row.attempts, row.age, random.uniform, outcome.after) or 0.0
 
 
-def _note_health(connection: Connection, destination: str, outcomes: Sequence[Outcome]) -> None:
+def _note_health(connection: Connection, lane: Lane, outcomes: Sequence[Outcome]) -> None:
     """The breaker counts requests in a row that took nothing; a suspension stops at once."""
+    name = lane.destination.name
     for outcome in outcomes:
         if isinstance(outcome, Suspended):
-            reason = outcome.reason
-            health.suspend(connection, destination, outcome.after or PROBE, reason)
-            log.error("deliver.suspended", destination=destination, reason=reason)
+            health.suspend(connection, name, outcome.after or PROBE, outcome.reason)
+            log.error("deliver.suspended", destination=name, reason=outcome.reason)
             return
-    if any(isinstance(outcome, Delivered) for outcome in outcomes):
-        health.succeeded(connection, destination)
-        return
-    for outcome in outcomes:
-        if isinstance(outcome, Retry):
-            if outcome.lane and outcome.after:
-                health.suspend(connection, destination, outcome.after, outcome.reason)
-            else:
-                health.failed(connection, destination, outcome.reason)
+        if isinstance(outcome, Retry) and outcome.lane:
+            health.suspend(connection, name, outcome.after or LANE_PAUSE, outcome.reason)
             return
+    if lane._unnoted:
+        words = next((one.reason for one in outcomes if isinstance(one, Retry)), "")
+        health.failed(connection, name, words, lane._unnoted)
+        lane._unnoted = 0
+    elif any(isinstance(outcome, Delivered) for outcome in outcomes):
+        health.succeeded(connection, name)

@@ -5,12 +5,12 @@ destination that hangs holds up its own lane and nothing else, even with a singl
 """
 
 import threading
+import traceback
 from collections.abc import Callable
 from time import monotonic
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.deliver import DEADLINE, LEASE, Lane, deliver
 from app.destinations.base import Destination
@@ -23,6 +23,12 @@ from app.store import work
 BUDGET = 20.0  # seconds of one call, far inside RQ's job timeout
 
 log = structlog.get_logger()
+
+
+def _where(error: BaseException) -> str:
+    """File and line, without the message, which may quote what a destination sent."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"
 
 
 class Drain:
@@ -107,8 +113,8 @@ class Drain:
                     if lane not in self._knocked or self._stopping.is_set():
                         self._threads.pop(lane, None)
                         return
-        except SQLAlchemyError as error:
-            log.error("lane.failed", lane=lane, error=type(error).__name__)
+        except Exception as error:  # the thread's end: its rows fall due again with their lease
+            log.error("lane.failed", lane=lane, error=type(error).__name__, at=_where(error))
             with self._guard:
                 self._threads.pop(lane, None)
         finally:

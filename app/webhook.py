@@ -6,7 +6,7 @@ method or type; 413 too large; 503 not kept (Stripe sends it again). Never a wor
 
 from collections import Counter
 from collections.abc import Callable
-from time import time
+from time import monotonic, time
 
 import structlog
 from flask import Blueprint, Response, request
@@ -18,6 +18,7 @@ from app.core.signature import BadSignature, StaleSignature, verify
 from app.settings import Settings
 from app.store.webhook_events import keep
 
+DEAF = 1.0  # seconds without ringing after Redis did not take a ring
 MAX_BODY = 1024 * 1024  # bytes; Stripe's largest invoices are some hundred kB
 
 log = structlog.get_logger()
@@ -26,10 +27,11 @@ log = structlog.get_logger()
 class Door:
     """What the webhook route needs; `counted` is what it has answered since it opened."""
 
-    def __init__(self, settings: Settings, engine: Engine, ring: Callable[[], object]) -> None:
+    def __init__(self, settings: Settings, engine: Engine, ring: Callable[[], bool]) -> None:
         self._secrets = [(one.label, one.value) for one in settings.webhook_secrets]
         self._engine = engine
         self._ring = ring
+        self._deaf_until = 0.0
         self.counted: Counter[str] = Counter()
 
     def receive(self, body: bytes, header: str) -> tuple[int, str]:
@@ -58,8 +60,9 @@ class Door:
                 "webhook.not_kept", error=type(error).__name__, webhook_event=envelope.event_id
             )
             return 503, "not_kept"
-        if new:
-            self._ring()
+        if new and monotonic() > self._deaf_until and not self._ring():
+            # A hung Redis would cost every request its timeout; the sweep finds the rows.
+            self._deaf_until = monotonic() + DEAF
         word = "kept" if new else "duplicate"
         log.info(
             "webhook.received",

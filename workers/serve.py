@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.drain import Drain
 from app.queue import QUEUE, connect, ring, silence
 from app.settings import Settings
+from app.store import health
 from app.store.db import make_engine
 from workers import jobs
 
@@ -43,6 +44,8 @@ class Listener(SimpleWorker):  # type: ignore[misc]
 def work(settings: Settings, database_url: str, redis_url: str) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in hand and give back the rest."""
     engine = make_engine(database_url, "worker", pool_size=4 + len(settings.destinations))
+    with engine.begin() as connection:
+        health.resume(connection)
     redis = connect(redis_url)
     stopping = threading.Event()
     drain = Drain(engine, settings, lambda: ring(redis))

@@ -6,21 +6,28 @@ BREAKS_AT = 20  # failed requests in a row
 FIRST_PAUSE, LONGEST_PAUSE = 30, 900  # seconds
 
 
-def failed(connection: Connection, destination: str, reason: str) -> None:
-    """A request came back with nothing taken: after 20 in a row the breaker opens, for twice as
-    long each time; the first request after the pause is the probe."""
+def failed(connection: Connection, destination: str, reason: str, requests: int) -> None:
+    """So many requests in a row came back with nothing taken: at 20 the breaker opens, for twice
+    as long each time; the first request after the pause is the probe."""
     query = text("""
         INSERT INTO destinations_health AS h (destination, failures, reason)
-        VALUES (:destination, 1, :reason)
-        ON CONFLICT (destination) DO UPDATE SET failures = h.failures + 1, reason = :reason,
+        VALUES (:destination, :requests, :reason)
+        ON CONFLICT (destination) DO UPDATE SET failures = h.failures + :requests, reason = :reason,
             changed_at = clock_timestamp(),
-            suspended_until = CASE WHEN h.failures + 1 >= :breaks THEN clock_timestamp()
-                + make_interval(secs => least(:first * 2 ^ least(h.failures + 1 - :breaks, 10),
-                                              :longest))
+            suspended_until = CASE WHEN h.failures + :requests >= :breaks
+                THEN clock_timestamp() + make_interval(secs => least(
+                    :first * 2 ^ least(h.failures + :requests - :breaks, 10), :longest))
                 ELSE h.suspended_until END
     """)
-    values = {"breaks": BREAKS_AT, "first": FIRST_PAUSE, "longest": LONGEST_PAUSE}
-    connection.execute(query, {"destination": destination, "reason": reason, **values})
+    values = {
+        "destination": destination,
+        "reason": reason,
+        "requests": requests,
+        "breaks": BREAKS_AT,
+        "first": FIRST_PAUSE,
+        "longest": LONGEST_PAUSE,
+    }
+    connection.execute(query, values)
 
 
 def succeeded(connection: Connection, destination: str) -> None:
@@ -44,3 +51,8 @@ def suspend(connection: Connection, destination: str, seconds: float, reason: st
     """)
     values = {"destination": destination, "seconds": seconds, "reason": reason}
     connection.execute(query, values)
+
+
+def resume(connection: Connection) -> None:
+    """Try every destination again at once: workers start anew, perhaps with other keys."""
+    connection.execute(text("UPDATE destinations_health SET suspended_until = NULL"))

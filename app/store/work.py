@@ -62,15 +62,17 @@ def reschedule(connection: Connection, lane: str, delays: Mapping[int, tuple[int
     return connection.execute(query, values).rowcount
 
 
-def give_back(connection: Connection, lane: str, tokens: Mapping[int, int]) -> None:
-    """Return rows that were claimed and not tried, at once and without burning an attempt."""
+def give_back(connection: Connection, lane: str, tokens: Mapping[int, int]) -> int:
+    """Return rows {ref_id: token}, due at once and without burning an attempt: they were not tried,
+    or not refused for their own sake. Returns how many were still ours."""
     query = text("""
         UPDATE work w
         SET leased = false, due_at = clock_timestamp(), attempts = greatest(w.attempts - 1, 0)
         FROM unnest(CAST(:ids AS bigint[]), CAST(:tokens AS bigint[])) AS v (id, token)
         WHERE w.lane = :lane AND w.ref_id = v.id AND w.token = v.token
     """)
-    connection.execute(query, {"lane": lane, "ids": list(tokens), "tokens": list(tokens.values())})
+    values = {"lane": lane, "ids": list(tokens), "tokens": list(tokens.values())}
+    return connection.execute(query, values).rowcount
 
 
 def put(connection: Connection, lane: str, ref_ids: Iterable[int]) -> None:
