@@ -39,6 +39,8 @@ class Settings:
     database_url: str | None = field(default=None, repr=False)  # always postgresql+psycopg://
     redis_url: str | None = field(default=None, repr=False)
     port: int = 8000
+    host: str = "127.0.0.1"
+    web_processes: int = 1
     data_dir: Path = Path(".bridge")
     webhook_secrets: tuple[WebhookSecret, ...] = ()
     stripe_api_key: str | None = field(default=None, repr=False)
@@ -92,6 +94,10 @@ VARIABLES: tuple[Variable, ...] = (
              "Redis or Valkey; without it, an embedded one under BRIDGE_DATA_DIR", secret=True,
              where="your Redis provider's connection settings"),
     Variable("PORT", "port", forms.whole(1, 65_535), "port of the web command"),
+    Variable("BRIDGE_HOST", "host", forms.ADDRESS,
+             "address that the web command listens on; 0.0.0.0 behind a platform's router"),
+    Variable("WEB_CONCURRENCY", "web_processes", forms.whole(1, 64),
+             "processes of the web command, 16 threads each"),
     Variable("BRIDGE_DATA_DIR", "data_dir", forms.FOLDER, "folder of the embedded stores"),
     Variable("STRIPE_WEBHOOK_SECRET", "webhook_secrets", forms.WEBHOOK_SECRETS,
              "signing secrets of the webhook endpoints, all tried", secret=True, where=WEBHOOKS),

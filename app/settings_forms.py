@@ -34,6 +34,13 @@ class WebhookSecret:
     value: str = field(repr=False)
 
 
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError as error:
+        raise Wrong("is no IP address") from error
+
+
 def whole(low: int, high: int, of: str = "") -> Form:
     """A whole number within these two."""
 
@@ -151,6 +158,7 @@ def _webhook_secrets(text: str) -> tuple[WebhookSecret, ...]:
 
 YES_OR_NO = Form("true or false", _yes_or_no)
 FOLDER = Form("a folder's path", Path)
+ADDRESS = Form("an IP address, such as 0.0.0.0", _address)
 TIME_ZONE = Form("an IANA name, such as Europe/Berlin", _time_zone)
 POSTGRES = Form("postgresql://user:password@host:5432/name", _postgres)
 REDIS = Form("redis://:password@host:6379/0, rediss://... or unix:///path", _redis)

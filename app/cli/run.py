@@ -120,10 +120,10 @@ def web() -> None:
     server = Server(
         "app:create_app",
         factory=True,
-        address=os.environ.get("BRIDGE_HOST", "127.0.0.1"),
+        address=settings.host,
         port=settings.port,
         interface=Interfaces.WSGI,
-        workers=int(os.environ.get("WEB_CONCURRENCY", "1")),
+        workers=settings.web_processes,
         blocking_threads=THREADS,
         backlog=1024,
         log_level=LogLevels.error,  # it warns of any thread count above the cores'

@@ -2,8 +2,6 @@
 
 It works on a `requests` adapter and not on its Session: a Session would add redirects, cookies,
 `.netrc` and the environment's proxies, and reads a redirect's whole body whatever its size.
-
-The rules are reference/reliability.md section 5, "Egress".
 """
 
 import logging

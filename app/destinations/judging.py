@@ -1,7 +1,6 @@
 """What destinations share in reading an answer: the rule by status, `Retry-After`, safe words.
 
-The rules are the "Response -> action" table of reference/destinations.md and the table of
-reliability.md 3.3. A page overrides them where its vendor's answers mean something else.
+A page overrides the rules where its vendor's answers mean something else.
 """
 
 import math
