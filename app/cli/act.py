@@ -5,16 +5,17 @@ import json
 import random
 import sys
 import time
+from dataclasses import asdict
 from typing import Annotated
 
 import requests
 import typer
-from sqlalchemy import Connection, text
 
 from app.cli.room import (
     FAILURES,
     OUT_OF_REACH,
     USAGE,
+    complain,
     database,
     local_secret,
     running,
@@ -24,9 +25,9 @@ from app.cli.room import (
 from app.core.signature import sign
 from app.demo.payloads import SAMPLES, sample
 from app.queue import connect, ring
+from app.replay import NotFound, Plan, Wanted, plan
+from app.replay import replay as again
 from app.settings import Settings, load_from_environment
-from app.store import deliveries, webhook_events
-from app.store.audit import note
 
 DEFAULT_VERSION = "2026-03-25.dahlia"
 
@@ -86,6 +87,9 @@ def replay(
     quarantined: Annotated[bool, typer.Option(help="All quarantined webhook events.")] = False,
     dead: Annotated[bool, typer.Option(help="All dead deliveries.")] = False,
     why: Annotated[str, typer.Option(help="For the audit log.")] = "",
+    allow_duplicates: Annotated[
+        bool, typer.Option(help="Also what is past its destination's dedupe window.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option(help="Only say what would be sent again.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
@@ -96,20 +100,23 @@ def replay(
     if not (ids or quarantined or dead):
         raise stop(USAGE, "Say what: ids, --quarantined or --dead.")
     settings = load_from_environment()
+    wanted = Wanted(
+        ids=ids or (), quarantined=quarantined, dead=dead, allow_duplicates=allow_duplicates
+    )
     with database(settings) as connection:
-        events, sent = _found(connection, ids or [], quarantined, dead)
-        screen.print(
-            f"{_count(events, 'webhook event')} to process again, "
-            f"{_count(sent, 'delivery', 'deliveries')} to send again."
-        )
-        if dry_run or not (events or sent):
+        try:
+            planned = plan(connection, settings, wanted)
+        except NotFound as error:
+            raise stop(
+                FAILURES, f"{error} is neither a kept webhook event nor a dead delivery."
+            ) from None
+        _show(planned)
+        if dry_run or not (planned.webhook_events or planned.deliveries):
             return
         if not yes:
             _confirm()
-        webhook_events.process_again(connection, events)
-        again = deliveries.retry(connection, sent)
-        asked = {"ids": ids or [], "quarantined": quarantined, "dead": dead}
-        note(connection, getpass.getuser(), "replay", why, asked, len(events) + again)
+        who = getpass.getuser()
+        again(connection, planned, who=who, why=why, asked=asdict(wanted))
     stack = running(settings)
     redis_url = settings.redis_url or (stack.redis_url if stack else "")
     if redis_url:
@@ -117,8 +124,20 @@ def replay(
     screen.print("Under way. See: bridge events, bridge deliveries")
 
 
-def _count(found: list[int], one: str, many: str | None = None) -> str:
-    return f"{len(found):,} {one if len(found) == 1 else many or one + 's'}"
+def _show(planned: Plan) -> None:
+    events = _count(len(planned.webhook_events), "webhook event")
+    sent = _count(len(planned.deliveries), "delivery", "deliveries")
+    screen.print(f"{events} to process again, {sent} to send again.")
+    if planned.too_late:
+        late = _count(len(planned.too_late), "delivery is", "deliveries are")
+        complain(
+            f"{late} past the destination's dedupe window: one that did arrive would count twice."
+            " --allow-duplicates sends them all the same."
+        )
+
+
+def _count(found: int, one: str, many: str | None = None) -> str:
+    return f"{found:,} {one if found == 1 else many or one + 's'}"
 
 
 def _confirm() -> None:
@@ -126,23 +145,3 @@ def _confirm() -> None:
         raise stop(USAGE, "Not at a terminal: say --yes, or look first with --dry-run.")
     if not typer.confirm("Go ahead?"):
         raise stop(FAILURES, "Nothing was changed.")
-
-
-def _found(
-    connection: Connection, ids: list[str], quarantined: bool, dead: bool
-) -> tuple[list[int], list[int]]:
-    events = text("""
-        SELECT id FROM webhook_events WHERE event_id = ANY(CAST(:ids AS text[]))
-           OR (:quarantined AND verdict = 'quarantined') ORDER BY id
-    """)
-    named = [one for one in ids if not one.isdigit()]
-    kept = connection.execute(events, {"ids": named, "quarantined": quarantined}).scalars().all()
-    numbers = [int(one) for one in ids if one.isdigit()]
-    sent = text("""
-        SELECT id FROM deliveries WHERE state = 'dead'
-          AND (:dead OR id = ANY(CAST(:ids AS bigint[]))) ORDER BY id
-    """)
-    found = connection.execute(sent, {"ids": numbers, "dead": dead}).scalars().all()
-    if ids and len(kept) + len(found) < len(ids) and not (quarantined or dead):
-        raise stop(FAILURES, "Not all of these ids are kept webhook events or dead deliveries.")
-    return list(kept), list(found)

@@ -143,6 +143,27 @@ def record(connection: Connection, tries: Sequence[Attempt]) -> None:
         insert_rows(connection, attempts, rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A dead delivery; `age` is seconds since it was owed."""
+
+    id: int
+    destination: str
+    age: float
+
+
+def find_dead(connection: Connection, ids: Sequence[int], *, every: bool) -> list[Dead]:
+    """The dead among these deliveries, or every dead one."""
+    query = text("""
+        SELECT id, destination,
+               extract(epoch FROM clock_timestamp() - created_at)::float8 AS age
+        FROM deliveries WHERE state = 'dead' AND (:every OR id = ANY(CAST(:ids AS bigint[])))
+        ORDER BY id
+    """)
+    rows = connection.execute(query, {"ids": list(ids), "every": every})
+    return [Dead(row.id, row.destination, row.age) for row in rows]
+
+
 def retry(connection: Connection, ids: Sequence[int]) -> int:
     """Send dead deliveries again, with the same payload and dedupe id."""
     query = text("""

@@ -112,3 +112,19 @@ def process_again(connection: Connection, ids: Sequence[int]) -> int:
         ON CONFLICT DO NOTHING
     """)
     return connection.execute(again, {"ids": list(ids)}).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    id: int
+    event_id: str
+
+
+def find(connection: Connection, event_ids: Sequence[str], *, quarantined: bool) -> list[Found]:
+    """Kept webhook events of these ids, and with `quarantined` all that are."""
+    query = text("""
+        SELECT id, event_id FROM webhook_events WHERE event_id = ANY(CAST(:ids AS text[]))
+           OR (:quarantined AND verdict = 'quarantined') ORDER BY id
+    """)
+    rows = connection.execute(query, {"ids": list(event_ids), "quarantined": quarantined})
+    return [Found(row.id, row.event_id) for row in rows]
