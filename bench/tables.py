@@ -1,0 +1,79 @@
+"""The results as tables for people."""
+
+from rich.table import Table
+
+from bench.door import Door
+from bench.drain import Drain
+from bench.latency import Latency
+
+
+def table(result: Door | Drain | Latency) -> Table:
+    match result:
+        case Door():
+            return _door(result)
+        case Drain():
+            return _drain(result)
+        case Latency():
+            return _latency(result)
+
+
+def _door(result: Door) -> Table:
+    shown = _table(
+        f"door, {result.processes} web process(es), beside {result.reference}",
+        result.load_average,
+        ("connections", "webhooks/s", "p50 ms", "p99 ms", "reference/s", "ratio", "not 200"),
+    )
+    for one in result.levels:
+        shown.add_row(
+            str(one.connections),
+            f"{one.rate:,.0f}",
+            f"{one.p50:.1f}",
+            f"{one.p99:.1f}",
+            f"{one.reference:,.0f}",
+            f"{one.ratio:.2f}",
+            str(sum(one.others.values())),
+        )
+    return shown
+
+
+def _drain(result: Drain) -> Table:
+    shown = _table(
+        "drain",
+        result.load_average,
+        ("what", "to", "events", "events/s", "CPU us/event", "deliveries", "held"),
+    )
+    for one in result.runs:
+        shown.add_row(
+            one.what,
+            ", ".join(one.destinations),
+            f"{one.events:,}",
+            f"{one.rate:,.0f}",
+            f"{one.cpu_us:,.0f}",
+            f"{one.deliveries:,}",
+            f"{one.held:,}",
+        )
+    return shown
+
+
+def _latency(result: Latency) -> Table:
+    shown = _table(
+        f"latency at {result.rate:g}/s, from the 200 to the arrival",
+        result.load_average,
+        ("webhooks", "p50 ms", "p99 ms", "door's answer p50 ms", "missing", "not 200"),
+    )
+    shown.add_row(
+        str(result.sent),
+        f"{result.p50:.1f}",
+        f"{result.p99:.1f}",
+        f"{result.answer_p50:.1f}",
+        str(result.missing),
+        str(result.others),
+    )
+    return shown
+
+
+def _table(title: str, load_average: float, columns: tuple[str, ...]) -> Table:
+    shown = Table(title=title, caption=f"load average before: {load_average:.1f}")
+    for place, column in enumerate(columns):
+        shown.add_column(column, justify="left" if place == 0 else "right")
+    return shown

@@ -1,0 +1,358 @@
+"""The documents against the code: all that can be set, run, sent and told is in them, and they
+name nothing that is not there."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy import text as sql
+from typer.main import get_command
+
+from app.cli import cli
+from app.core import identity
+from app.core.analytics import AnalyticsEvent, Identity
+from app.core.envelope import parse
+from app.core.facts import Fact
+from app.core.joins import joined
+from app.core.money import Money
+from app.core.readers import READERS, read
+from app.demo.saas import simulate
+from app.destinations import KINDS
+from app.destinations.base import Destination
+from app.destinations.webhook import translate
+from app.settings import VARIABLES
+from app.settings_environment import INTERNAL
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+EVENTS = (ROOT / "docs" / "events.md").read_text()
+PAGES = {
+    str(file.relative_to(ROOT)): file.read_text()
+    for file in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+}
+COMMON = {each.name for each in fields(Destination)} - {"name"} | {"kind"}
+OF_A_KIND = {
+    kind: {each.name for each in fields(page)} - COMMON - {"name"} for kind, page in KINDS.items()
+}
+# Where a fact gets its name, by function and the place of the argument.
+NAMED_BY = {"Fact": None, "_fact": 1, "_repeatable": 1, "_follows": 1}
+UNFIT = re.compile(
+    r"/work/|/tmp/|/root/|reference/|design\.md|index-url|TODO|FIXME|XXX|\bissue #?\d|\bAI\b", re.I
+)
+
+
+# --- settings
+
+
+@pytest.mark.parametrize("name", [each.name for each in VARIABLES])
+def test_every_setting_has_its_row(name: str) -> None:
+    assert re.search(rf"^\| `{name}` \|", README, re.M), f"{name} has no row in README's settings"
+
+
+def test_every_default_is_the_codes_own() -> None:
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (\S+) \|", README, re.M))
+    told = {each.name: rows[each.name].strip("`") for each in VARIABLES}
+    ours = {each.name: each.default for each in VARIABLES}
+
+    for name, text in told.items():
+        default = ours[name]
+        shown = str(default).lower() if isinstance(default, bool) else str(default)
+        assert text in ("none", "embedded") if default in (None, ()) else text == shown, name
+
+
+def test_every_secret_can_come_from_a_file() -> None:
+    missing = [one.name for one in VARIABLES if one.secret and f"`{one.name}_FILE`" not in README]
+
+    assert not missing
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_destination_and_its_settings_are_there(kind: str) -> None:
+    [row] = re.findall(rf"^\| `{kind}` \|.*$", README, re.M)
+
+    for setting in OF_A_KIND[kind]:
+        assert f"`BRIDGE_DEST_{kind}_{setting}`".upper() in row.upper(), setting
+    for setting in COMMON:
+        assert f"`_{setting.upper()}`" in README, setting
+    window, batch = KINDS[kind].DEDUPE_WINDOW, KINDS[kind].MAX_BATCH
+    assert f"{window.days} days" in row if window else "as long as" in row
+    assert re.search(rf"\b{batch} events?\b", row)
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_no_setting_is_invented(page: str) -> None:
+    secret = {f"{each.name}_FILE" for each in VARIABLES if each.secret}
+    known = {each.name for each in VARIABLES} | secret | INTERNAL
+    written = set(re.findall(r"\b(?:BRIDGE|STRIPE)_[A-Z0-9_]*[A-Z0-9]\b", PAGES[page]))
+
+    assert {name for name in written - known if not _of_a_destination(name)} == {
+        name
+        for name in written
+        if name == "BRIDGE_DEST"  # of BRIDGE_DEST_<NAME>_<SETTING>
+    }
+
+
+def _of_a_destination(name: str) -> bool:
+    found = re.fullmatch(r"BRIDGE_DEST_([A-Z0-9]+)_([A-Z0-9_]+)", name.removesuffix("_FILE"))
+    if not found:
+        return False
+    own = OF_A_KIND.get(found[1].lower(), set().union(*OF_A_KIND.values()))
+    return found[2].lower() in COMMON | own
+
+
+# --- commands
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in getattr(group, "commands", {}).items():
+        yield (*path, name), command
+        yield from commands(command, (*path, name))
+
+
+COMMANDS = dict(commands(get_command(cli)))
+
+
+@pytest.mark.parametrize("path", sorted(COMMANDS), ids=" ".join)
+def test_every_command_has_help_its_row_and_its_options(path: tuple[str, ...]) -> None:
+    [row] = re.findall(rf"^\| `bridge {' '.join(path)}` \|.*$", README, re.M)
+    # --json is said above the table, once for all reading verbs.
+    options = _options(path) - {"--json", "--help"}
+
+    assert COMMANDS[path].help
+    assert {one for one in options if f"`{one}`" not in row} == set()
+
+
+def _options(path: tuple[str, ...]) -> set[str]:
+    declared = {name for each in COMMANDS[path].params for name in each.opts}
+    return {name for name in declared if name.startswith("--")} | {"--help"}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_no_command_and_no_option_is_invented(page: str) -> None:
+    unknown = []
+    for line in _code(PAGES[page]):
+        for written in re.findall(r"(?:\bbridge|-m app)((?: [^\s`#|]+)*)", line):
+            words = written.split()
+            if words and not re.fullmatch(r"[a-z]+", words[0]):
+                continue  # a sentence's end, or an option of `python -m app` itself
+            path = tuple(words[:2]) if tuple(words[:2]) in COMMANDS else tuple(words[:1])
+            if words and path not in COMMANDS:
+                unknown.append(line)
+            elif words:
+                given = {word.partition("=")[0] for word in words if word.startswith("--")}
+                unknown += [f"{line}: {each}" for each in given - _options(path)]
+
+    assert not unknown
+
+
+def _code(page: str) -> list[str]:
+    """Code spans, and the lines of indented and fenced blocks."""
+    fenced = re.findall(r"^```\w*\n(.*?)^```", page, re.M | re.S)
+    blocks = [line for block in fenced for line in block.splitlines()]
+    return [*re.findall(r"`([^`\n]+)`", page), *re.findall(r"^    (.*)$", page, re.M), *blocks]
+
+
+# --- analytics events
+
+
+@cache
+def names() -> frozenset[str]:
+    """Every name that the readers and the joins can give, found where facts are named."""
+    found: set[str] = set()
+    for file in [*sorted((ROOT / "app/core").glob("read_*.py")), ROOT / "app/core/joins.py"]:
+        for function in ast.walk(ast.parse(file.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                found |= _names_in(function)
+    return frozenset(found)
+
+
+def _names_in(function: ast.FunctionDef) -> set[str]:
+    """Those of one function; what leads to its own parameters is found at its callers."""
+    nodes = list(ast.walk(function))
+    given = {each.arg for each in [*function.args.args, *function.args.kwonlyargs]}
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            for expression in _naming(node):
+                found |= _texts(expression, nodes, given, f"{function.name}:{node.lineno}")
+        if isinstance(node, ast.Return) and function.name == "cycle_name" and node.value:
+            found |= _texts(node.value, nodes, given, function.name)
+    return found
+
+
+def _naming(call: ast.Call) -> list[ast.expr]:
+    assert isinstance(call.func, ast.Name)
+    if call.func.id not in NAMED_BY:
+        return []
+    place = NAMED_BY[call.func.id]
+    if place is not None and len(call.args) > place:
+        return [call.args[place]]
+    return [each.value for each in call.keywords if each.arg == "name"]
+
+
+def _texts(expression: ast.expr, nodes: list[ast.AST], given: set[str], where: str) -> set[str]:
+    """The texts that an expression can be, following names to what was assigned to them."""
+    match expression:
+        case ast.Constant(value=str(text)):
+            return {text}
+        case ast.Constant(value=None):
+            return set()
+        case ast.IfExp():
+            return _texts(expression.body, nodes, given, where) | _texts(
+                expression.orelse, nodes, given, where
+            )
+        case ast.Name(id=name):
+            assigned = [
+                node.value
+                for node in nodes
+                if isinstance(node, ast.Assign)
+                and any(isinstance(each, ast.Name) and each.id == name for each in node.targets)
+            ]
+            if not assigned and name in given:
+                return set()
+            if assigned:
+                return set().union(*(_texts(one, nodes, given, where) for one in assigned))
+        case ast.JoinedStr(values=[ast.Constant(value=str(head)), ast.FormattedValue(value=tail)]):
+            return {head + one for one in _choices(tail, nodes)}
+        case _:
+            pass
+    raise AssertionError(f"{where}: no name can be read from {ast.unparse(expression)}")
+
+
+def _choices(tail: ast.expr, nodes: list[ast.AST]) -> set[str]:
+    """What a name was compared with, as in `new in ("past_due", "unpaid")`."""
+    asked = [
+        node.comparators[0]
+        for node in nodes
+        if isinstance(node, ast.Compare)
+        and ast.dump(node.left) == ast.dump(tail)
+        and isinstance(node.ops[0], ast.In)
+    ]
+    return {
+        each.value
+        for choices in asked
+        if isinstance(choices, ast.Tuple)
+        for each in choices.elts
+        if isinstance(each, ast.Constant) and isinstance(each.value, str)
+    }
+
+
+@cache
+def properties() -> dict[str, set[str]]:
+    """The properties that a simulated SaaS's events have, by name."""
+    facts: list[Fact] = []
+    for one in simulate(seed=2, customers=80, now=1_790_000_000).webhooks:
+        facts += read(parse(one.body)).facts
+    found: dict[str, set[str]] = {}
+    for fact in [*facts, *joined(facts)]:
+        found.setdefault(fact.name, set()).update(fact.properties)
+    return found
+
+
+def sections() -> dict[str, str]:
+    """docs/events.md by the name that heads each section."""
+    parts = re.split(r"^### (.+)$", EVENTS, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_the_example_has_the_form_of_what_is_sent() -> None:
+    [example] = re.findall(r"^```json\n(.*?)^```", EVENTS, re.M | re.S)
+    told = json.loads(example)
+    sent = translate(
+        AnalyticsEvent(
+            key=told["data"]["key"],
+            account=told["data"]["account"],
+            livemode=told["data"]["livemode"],
+            name=told["type"],
+            occurred_at=datetime.fromisoformat(told["timestamp"]),
+            identity=Identity(ids=told["data"]["ids"], source=told["data"]["identity_source"]),
+            properties=told["data"]["properties"],
+            revenue=Money(told["data"]["revenue"]["minor"], told["data"]["revenue"]["currency"]),
+        )
+    )
+
+    assert sent == told
+
+
+def test_the_names_found_in_the_code_are_all() -> None:
+    assert {"payment_succeeded", "trial_expired", "subscription_unpaid"} <= names()
+    assert set(properties()) <= names()
+
+
+def test_every_analytics_event_is_documented_and_no_other() -> None:
+    [table] = re.findall(r"^## Analytics events$(.*?)^## ", README, re.M | re.S)
+    cells = re.findall(r"^\| (`.*?) \|", table, re.M)
+
+    assert set(sections()) == names()
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == names()
+
+
+def test_every_property_is_documented() -> None:
+    shared = re.findall(r"`(\w+)`", EVENTS.partition("## Trials")[2].partition("###")[0])
+    for name, found in properties().items():
+        told = set(re.findall(r"`(\w+)`", sections()[name])) | set(shared)
+        assert found - told == set(), name
+
+
+def test_every_webhook_event_that_is_read_is_to_be_enabled_and_no_other() -> None:
+    block = README.partition("**Events to enable**")[2].partition("## ")[0]
+    listed = {word for line in re.findall(r"^    (.*)$", block, re.M) for word in line.split()}
+
+    assert listed == set(READERS)
+
+
+def test_the_names_of_the_checkouts_metadata_are_all_and_no_other() -> None:
+    known = identity.IDS | identity.CAMPAIGN | {"consent"}
+
+    assert set(re.findall(r"\bbr_(\w+)", README)) == known
+
+
+# --- and the pages themselves
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_a_page_speaks_of_this_project_alone(page: str) -> None:
+    assert UNFIT.findall(PAGES[page]) == []
+
+
+def test_links_and_paths_lead_somewhere() -> None:
+    for page, text in PAGES.items():
+        here = (ROOT / page).parent
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (here / link).exists(), f"{page}: {link}"
+        for path in re.findall(r"`((?:app|workers|tests|docs|alembic)/[\w./]*)`", text):
+            assert (ROOT / path).exists(), f"{page}: {path}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 250
+
+
+def test_every_log_line_is_in_the_runbook() -> None:
+    table = PAGES["docs/operations.md"].partition("## Log lines")[2]
+    files = [*(ROOT / "app").rglob("*.py"), *(ROOT / "workers").rglob("*.py")]
+    logged = {
+        name
+        for file in files
+        for name in re.findall(r'\blog\.\w+\(\s*"(\w+\.\w+)"', file.read_text())
+    }
+
+    assert set(re.findall(r"`([a-z]+\.[a-z_]+)`", table)) == logged
+
+
+def test_the_runbooks_queries_run(engine: Engine) -> None:
+    blocks = re.findall(r"(?:^    .*\n)+", PAGES["docs/operations.md"], re.M)
+    queries = [block for block in blocks if block.lstrip().startswith("SELECT")]
+
+    assert queries
+    with engine.connect() as connection:
+        for query in queries:
+            connection.execute(sql(query.replace(":", r"\:")))
