@@ -66,7 +66,7 @@ def _refuse_platform() -> None:
         _leave(
             USAGE,
             "This Linux (musl, as in Alpine) has no packaged Postgres and Valkey: use one with"
-            " glibc, such as Debian. With servers of your own, install the package by pip,"
+            " glibc, such as Debian. With servers of your own, `pip install -e .` here,"
             " set DATABASE_URL and REDIS_URL, and set BRIDGE_NO_BOOTSTRAP=1.",
         )
 

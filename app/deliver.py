@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from app.core import retry
 from app.core.outcome import Again, Delivered, Outcome, Rejected, Retry, Split, Suspended
-from app.destinations.base import Destination, Payload, Response
+from app.destinations.base import Destination, Payload
 from app.destinations.http import Http
 from app.destinations.judging import excerpt
 from app.store import deliveries, health, work
@@ -43,6 +43,7 @@ class Lane:
     delivered: int = 0
     _failing: int = 0  # requests in a row that took nothing
     _unnoted: int = 0  # of these, not yet told to the breaker
+    _claimed_at: datetime | None = None  # on the database's clock
     _tried: list[tuple[Leased, Outcome, Attempt]] = field(default_factory=list)
     _flushed: float = field(default_factory=monotonic)
 
@@ -54,7 +55,12 @@ class Lane:
 def deliver(lane: Lane) -> bool:
     """Serve one claim of this lane; True if there may be more to do at once."""
     with lane.engine.begin() as connection:
-        claimed = deliveries.claim(connection, lane.name, CLAIM, LEASE, alone=SUSPECT)
+        found = health.look(connection, lane.destination.name)
+        if found.paused:
+            return False
+        lane._claimed_at = found.at
+        limit = 1 if found.probing else CLAIM
+        claimed = deliveries.claim(connection, lane.name, limit, LEASE, alone=SUSPECT)
     ends = monotonic() + LEASE
     waiting = list(_batches(lane.destination, _without_poison(lane, claimed)))
     halted = False
@@ -111,17 +117,18 @@ def _try(lane: Lane, batch: Sequence[Leased]) -> Sequence[Outcome]:
     response = lane.http.send(lane.destination.request(payloads, time()), deadline=DEADLINE)
     latency = round((monotonic() - clock) * 1000)
     outcomes = lane.destination.judge(response, payloads)
+    answer = excerpt(response.text, lane.destination.secrets(), ANSWER)
     for row, outcome in zip(batch, outcomes, strict=True):
-        attempt = _attempt(lane.destination, row, outcome, response, started, latency)
+        attempt = _attempt(row, outcome, response.status, answer, started, latency)
         lane._tried.append((row, outcome, attempt))
     return outcomes
 
 
 def _attempt(
-    destination: Destination,
     row: Leased,
     outcome: Outcome,
-    response: Response,
+    status: int | None,
+    answer: str,
     started: datetime,
     latency: int,
 ) -> Attempt:
@@ -130,8 +137,8 @@ def _attempt(
         token=row.token,
         started_at=started,
         outcome=type(outcome).__name__.lower(),
-        status=response.status,
-        answer=excerpt(response.text, destination.secrets(), ANSWER),
+        status=status,
+        answer=answer,
         latency_ms=latency,
     )
 
@@ -209,9 +216,9 @@ def _note_health(connection: Connection, lane: Lane, outcomes: Sequence[Outcome]
         if isinstance(outcome, Retry) and outcome.lane:
             health.suspend(connection, name, outcome.after or LANE_PAUSE, outcome.reason)
             return
+    if lane._claimed_at and any(isinstance(outcome, Delivered) for outcome in outcomes):
+        health.succeeded(connection, name, lane._claimed_at)
     if lane._unnoted:
         words = next((one.reason for one in outcomes if isinstance(one, Retry)), "")
         health.failed(connection, name, words, lane._unnoted)
         lane._unnoted = 0
-    elif any(isinstance(outcome, Delivered) for outcome in outcomes):
-        health.succeeded(connection, name)

@@ -32,9 +32,16 @@ def _where(error: BaseException) -> str:
 
 
 class Drain:
-    """`ring` is called when work is left that this process may not do now."""
+    """`ring` is called when work is left that this process may not do now; once `stopping` is
+    set, nothing more is begun."""
 
-    def __init__(self, engine: Engine, settings: Settings, ring: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        ring: Callable[[], object],
+        stopping: threading.Event | None = None,
+    ) -> None:
         self._engine = engine
         self._settings = settings
         self._ring = ring
@@ -43,7 +50,7 @@ class Drain:
         self._guard = threading.Lock()
         self._threads: dict[str, threading.Thread] = {}
         self._knocked: set[str] = set()
-        self._stopping = threading.Event()
+        self._stopping = stopping or threading.Event()
 
     @property
     def lanes(self) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
 from app.core.envelope import NotAnEvent, parse
 from app.core.facts import Fact, Reading
@@ -24,8 +24,9 @@ from app.store.analytics_events import Told
 from app.store.identities import Scope, Scoped
 from app.store.webhook_events import Kept, Verdict
 
-BATCH = 100  # each takes about four join locks, of which Postgres holds some thousands
+BATCH = 150  # each takes about four join locks, of which Postgres holds some thousands
 TRIES = 5
+UNWRITABLE = (DBAPIError, RecursionError, TypeError, ValueError)
 
 log = structlog.get_logger()
 
@@ -50,51 +51,71 @@ class Batch:
         }
 
 
+class Unwritable(Exception):
+    """What follows from these webhook events can never be written, however often it is tried."""
+
+    def __init__(self, kept: Sequence[Kept], reason: str) -> None:
+        super().__init__(reason)
+        self.kept = kept
+
+
 def process(engine: Engine, settings: Settings, limit: int = BATCH) -> int:
     """Process up to `limit` kept webhook events; how many, 0 when none was due.
 
-    A webhook event that cannot be read is quarantined with the field that it lacks. One that
-    Postgres refuses is found by trying each alone, and quarantined by itself.
+    A webhook event that cannot be read is quarantined with the field that it lacks. One whose
+    consequences cannot be written is found by trying each alone, and quarantined by itself.
     """
     try:
         return len(_with_retries(engine, settings, limit))
-    except DBAPIError as error:
-        if isinstance(error, OperationalError):
-            raise
-        log.warning("process.one_by_one", error=type(error.orig).__name__)
+    except Unwritable as error:
+        log.warning("process.one_by_one", reason=str(error))
     return _one_by_one(engine, settings, limit)
-
-
-def _with_retries(engine: Engine, settings: Settings, limit: int, after: int = 0) -> Sequence[Kept]:
-    """Again when a join moved under us or Postgres broke a deadlock; locks are taken anew."""
-    for tries in range(1, TRIES + 1):
-        try:
-            with engine.begin() as connection:
-                kept = webhook_events.claim(connection, limit, after)
-                if kept:
-                    _write(connection, settings, _read(kept))
-                return kept
-        except (Stale, OperationalError):
-            if tries == TRIES:
-                raise
-    raise AssertionError("unreachable")
 
 
 def _one_by_one(engine: Engine, settings: Settings, limit: int) -> int:
     done, after = 0, 0
     while done < limit:
-        with engine.begin() as connection:
-            kept = webhook_events.claim(connection, 1, after)
+        try:
+            kept = _with_retries(engine, settings, 1, after)
+        except Unwritable as error:
+            kept = error.kept
+            _quarantine(engine, kept[0], str(error))
         if not kept:
             break
         after, done = kept[0].id, done + 1
-        try:
-            _with_retries(engine, settings, 1, after - 1)
-        except DBAPIError as error:
-            if isinstance(error, OperationalError):
-                raise
-            _quarantine(engine, kept[0], str(error.orig)[:500])
     return done
+
+
+def _with_retries(engine: Engine, settings: Settings, limit: int, after: int = 0) -> Sequence[Kept]:
+    """Again when a join moved under us or Postgres broke a deadlock; locks are taken anew."""
+    for tries in range(1, TRIES + 1):
+        kept: Sequence[Kept] = ()
+        try:
+            with engine.begin() as connection:
+                kept = webhook_events.claim(connection, limit, after)
+                if kept:
+                    _write(connection, settings, _read(kept))
+            return kept
+        except UNWRITABLE as error:
+            if kept and _blames_a_row(error):
+                raise Unwritable(kept, str(getattr(error, "orig", error))[:500]) from error
+            if tries == TRIES or not isinstance(error, OperationalError):
+                raise
+        except Stale:
+            if tries == TRIES:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _blames_a_row(error: Exception) -> bool:
+    """Whether a row can never be written, and not that Postgres cannot write just now.
+
+    What is no error of Postgres's: a text that is no UTF-8, or JSON too deep to be written.
+    """
+    if not isinstance(error, DBAPIError):
+        return True
+    too_large = str(getattr(error.orig, "sqlstate", "")).startswith("54")  # for an index
+    return too_large or isinstance(error, (DataError, IntegrityError))
 
 
 def _quarantine(engine: Engine, kept: Kept, reason: str) -> None:
@@ -171,7 +192,8 @@ def _facts(
         by_scope[scope] += [(kept, fact) for fact in reading.facts]
     book_all = settings.standalone_payments == "book"
     for scope, payment in ledger.claimed_payments(connection, objects, book_all=book_all):
-        by_scope[scope].append((_named(batch, payment.payment_intent), standalone_payment(payment)))
+        kept = _named(batch, carrier[scope], payment.payment_intent)
+        by_scope[scope].append((kept, standalone_payment(payment)))
     earlier: dict[Scope, list[Fact]] = defaultdict(list)
     for scope, fact in analytics_events.joinable(connection, objects):
         earlier[scope].append(fact)
@@ -182,17 +204,22 @@ def _facts(
     for scope in carrier:
         known = [fact for _, fact in by_scope[scope]] + earlier[scope]
         for fact in joined(known):
-            kept = _named(batch, *fact.about, fact.customer)
+            kept = _named(batch, carrier[scope], *fact.about, fact.customer)
             found.setdefault((scope, fact.key), (kept, fact))
     return list(found.values())
 
 
-def _named(batch: Batch, *ids: str | None) -> Kept:
-    """The webhook event of this batch that speaks of one of these ids: it completed the fact."""
-    wanted = set(ids)
+def _named(batch: Batch, carrier: Kept, *ids: str | None) -> Kept:
+    """The webhook event of the carrier's account and mode that speaks of one of these ids: it
+    completed the fact. Else the carrier itself."""
+    wanted, scope = set(ids), (carrier.account, carrier.livemode)
     return next(
-        (kept for kept, reading in batch.readings if wanted & _ids(reading)),
-        batch.readings[0][0],
+        (
+            kept
+            for kept, reading in batch.readings
+            if (kept.account, kept.livemode) == scope and wanted & _ids(reading)
+        ),
+        carrier,
     )
 
 

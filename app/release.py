@@ -26,9 +26,7 @@ def release_ended_holds(engine: Engine, settings: Settings, limit: int = BATCH) 
     with engine.begin() as connection:
         held = analytics_events.hold_ended(connection, limit)
         if held:
-            objects = _objects(held)
-            refs = identities.refs_of(connection, objects)
-            release(connection, settings, told=[], held=held, refs=refs, final=True)
+            release(connection, settings, told=[], held=held, refs=Refs(), final=True)
         return len(held)
 
 
@@ -45,6 +43,8 @@ def release(
 
     What can be told leaves as deliveries, frozen; the rest waits for the ids it depends on.
     """
+    if held:
+        refs.merge(identities.refs_of(connection, _objects(held)))
     known = _known(connection, [*told, *held], refs)
     rules = Rules(
         session_window=timedelta(seconds=settings.session_window),

@@ -1,5 +1,6 @@
 """Kept webhook events processed, or dead deliveries sent, once more: the same keys and ids."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +11,8 @@ from sqlalchemy import Connection
 from app.settings import Settings
 from app.store import audit, deliveries, webhook_events
 from app.store.deliveries import Dead
+
+NUMBER = re.compile("[0-9]{1,18}")
 
 
 class NotFound(Exception):
@@ -38,8 +41,8 @@ class Plan:
 
 def plan(connection: Connection, settings: Settings, wanted: Wanted) -> Plan:
     """Find it, without changing anything. Raises NotFound, naming the first unknown id."""
-    named = [one for one in wanted.ids if not one.isdigit()]
-    numbers = [int(one) for one in wanted.ids if one.isdigit()]
+    numbers = [int(one) for one in wanted.ids if NUMBER.fullmatch(one)]
+    named = [one for one in wanted.ids if not NUMBER.fullmatch(one)]
     events = webhook_events.find(connection, named, quarantined=wanted.quarantined)
     dead = deliveries.find_dead(connection, numbers, every=wanted.dead)
     known = {one.event_id for one in events} | {str(one.id) for one in dead}

@@ -2,7 +2,6 @@
 
 import logging
 from http import HTTPStatus
-from pathlib import Path
 
 from flask import Flask, Response, jsonify
 from sqlalchemy import Engine, text
@@ -18,7 +17,6 @@ from app.store.migrate import head, revision
 
 # A request may wait this long in Postgres before Stripe is told to come back.
 STATEMENT_TIMEOUT = 3_000  # milliseconds
-STATIC = Path(__file__).parent / "static"
 
 
 def make_app(settings: Settings | None = None) -> Flask:

@@ -55,6 +55,7 @@ ROOMS: dict[str, set[str]] = {
     "orjson": {
         "app.core.envelope",
         "app.store.bulk",
+        "app.store.db",
         "app.destinations",
         "app.demo.envelopes",
         "app.cli.room",
@@ -62,7 +63,7 @@ ROOMS: dict[str, set[str]] = {
     "sqlalchemy": {"app.store", *ACTIONS, "app.webhook", "app.web", "app.doctor", "app.cli"}
     | {"workers.serve"},
     "alembic": {"app.store.migrate"},
-    "psycopg": {"app.embedded_servers"},
+    "psycopg": {"app.embedded_servers", "app.store.db"},
     "requests": {"app.destinations.http", "app.destinations.sockets", "app.cli"},
     "urllib3": {"app.destinations.http", "app.destinations.sockets"},
     "standardwebhooks": {"app.destinations.webhook", "app.demo.strict"},

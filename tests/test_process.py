@@ -209,9 +209,6 @@ def deep(levels: int) -> Json:
 
 
 UPDATED = "customer.subscription.updated"
-STUCK = pytest.mark.xfail(
-    strict=True, raises=Exception, reason="process() raises, and the batch stays due for ever"
-)
 POISON = [
     pytest.param(UPDATED, priced(nickname="a\u0000b"), id="NUL that reaches jsonb"),
     pytest.param(
@@ -221,18 +218,13 @@ POISON = [
         "invoice.paid", an_invoice("in_2", currency="euro"), id="four letters of currency"
     ),
     pytest.param("invoice.paid", an_invoice("in_2", currency="€"), id="a currency that is none"),
-    pytest.param(
-        UPDATED, priced(nickname="half \ud83d"), id="half a surrogate pair in jsonb", marks=STUCK
-    ),
-    pytest.param(
-        "invoice.paid", an_invoice("in_\ud83d"), id="half a surrogate pair in an id", marks=STUCK
-    ),
-    pytest.param(UPDATED, priced(metadata=deep(500)), id="five hundred levels", marks=STUCK),
+    pytest.param(UPDATED, priced(nickname="half \ud83d"), id="half a surrogate pair in jsonb"),
+    pytest.param("invoice.paid", an_invoice("in_\ud83d"), id="half a surrogate pair in an id"),
+    pytest.param(UPDATED, priced(metadata=deep(500)), id="five hundred levels"),
     pytest.param(
         "invoice.paid",
         an_invoice("in_" + "".join(chr(0x4E00 + n * 7 % 20_000) for n in range(9_000))),
         id="an id that no index can hold",
-        marks=STUCK,
     ),
 ]
 
@@ -260,7 +252,6 @@ def test_what_postgres_refuses_is_quarantined_alone(
     assert rows(engine, "SELECT * FROM work WHERE lane = 'process'") == []
 
 
-@pytest.mark.xfail(strict=True, reason="one by one, the row that is claimed may be another")
 def test_the_row_that_failed_is_quarantined_and_not_one_that_another_worker_took_meanwhile(
     engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,7 +277,6 @@ def test_the_row_that_failed_is_quarantined_and_not_one_that_another_worker_took
     assert [row[1] for row in verdicts(engine)] == ["processed", "quarantined"]
 
 
-@pytest.mark.xfail(strict=True, reason="whatever is no OperationalError is blamed on the row")
 def test_tables_that_are_not_there_yet_are_no_fault_of_the_webhook_events(
     engine: Engine, settings: Settings
 ) -> None:
@@ -430,7 +420,6 @@ def test_an_identity_of_another_account_or_mode_is_nobodys_here(
     assert told(engine)["payment:in_1"] == HELD
 
 
-@pytest.mark.xfail(strict=True, reason="the way up from what was woken is not looked up")
 def test_a_refund_that_waits_hears_of_its_subscription_too(
     engine: Engine, settings: Settings
 ) -> None:
@@ -689,12 +678,7 @@ def test_the_setting_books_no_payment_that_names_its_invoice(
 @pytest.mark.parametrize(
     "together",
     [
-        pytest.param(
-            True,
-            marks=pytest.mark.xfail(
-                strict=True, reason="what completes a fact is looked for in any account and mode"
-            ),
-        ),
+        True,
         False,
     ],
 )
@@ -723,7 +707,6 @@ def test_accounts_and_modes_keep_books_of_their_own(
     assert rows(engine, query) == [("", False, 5), ("", True, 5), ("acct_1", True, 5)]
 
 
-@pytest.mark.xfail(strict=True, reason="the batch's first webhook event lends its account")
 def test_a_payment_found_through_another_object_is_booked_in_its_own_account(
     engine: Engine, settings: Settings
 ) -> None:

@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 import structlog
+from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
@@ -14,7 +15,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.drain import Drain
 from app.queue import QUEUE, connect, ring, silence
 from app.settings import Settings
-from app.store import health
 from app.store.db import make_engine
 from workers import jobs
 
@@ -28,30 +28,48 @@ log = structlog.get_logger()
 class Listener(SimpleWorker):  # type: ignore[misc]
     """RQ's worker in our process: no fork (a killed parent would leave its child working on)."""
 
-    def __init__(self, stopping: threading.Event, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, stopping: threading.Event, quick: Redis, *args: Any, **kwargs: Any) -> None:
         self.stopping = stopping
+        self.quick = quick
+        self._busy = False
         super().__init__(*args, **kwargs)
 
-    def request_stop(self, signum: int, frame: Any) -> None:
-        """RQ asks Redis whether it is busy before it stops; Redis may be gone."""
-        self.stopping.set()
+    def execute_job(self, job: Any, queue: Any) -> None:
+        self._busy = True
         try:
-            super().request_stop(signum, frame)
-        except (RedisError, OSError):
-            raise StopRequested from None
+            super().execute_job(job, queue)
+        finally:
+            self._busy = False
+
+    def request_stop(self, _signum: int, _frame: Any) -> None:
+        """As RQ's own, without asking Redis whether we are busy: it may hang."""
+        self.stopping.set()
+        self._stop_requested = True
+        if not self._busy:
+            raise StopRequested
+
+    def teardown(self) -> None:
+        """Sign off on a connection that fails fast; RQ's own waits half a minute."""
+        self.connection = self.quick
+        try:
+            super().teardown()
+        except (RedisError, OSError) as error:
+            log.warning("worker.not_signed_off", error=type(error).__name__)
 
 
-def work(settings: Settings, database_url: str, redis_url: str) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in hand and give back the rest."""
+def work(settings: Settings, database_url: str, redis_url: str | None) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in hand and give back the rest.
+
+    Without Redis the sweep does it all, up to a second later.
+    """
     engine = make_engine(database_url, "worker", pool_size=4 + len(settings.destinations))
-    with engine.begin() as connection:
-        health.resume(connection)
-    redis = connect(redis_url)
+    redis = connect(redis_url) if redis_url else None
     stopping = threading.Event()
-    drain = Drain(engine, settings, lambda: ring(redis))
+    drain = Drain(engine, settings, lambda: redis is not None and ring(redis), stopping)
 
     def answer() -> None:
-        silence(redis)
+        if redis is not None:
+            silence(redis)
         drain.run()
 
     jobs.serve_with(answer)
@@ -60,7 +78,8 @@ def work(settings: Settings, database_url: str, redis_url: str) -> None:
     log.info("worker.ready", destinations=[one.name for one in settings.destinations])
     _on_signals(stopping)
     while not stopping.is_set():
-        _listen(redis_url, stopping)
+        if redis_url:
+            _listen(redis_url, stopping)
         _on_signals(stopping)  # RQ leaves handlers that raise
         stopping.wait(1)
     sweep.join(SWEEP + 1)
@@ -82,6 +101,7 @@ def _listen(redis_url: str, stopping: threading.Event) -> None:
         queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer, job_class=jobs.Wakeup)
         listener = Listener(
             stopping,
+            connect(redis_url),
             [queue],
             connection=redis,
             job_class=jobs.Wakeup,
@@ -94,12 +114,12 @@ def _listen(redis_url: str, stopping: threading.Event) -> None:
         log.warning("worker.redis_out_of_reach", error=type(error).__name__)
 
 
-def _sweep(drain: Drain, redis: Any, stopping: threading.Event) -> None:
+def _sweep(drain: Drain, redis: Redis | None, stopping: threading.Event) -> None:
     """Ring for whatever is due; serve it here if Redis cannot be rung, or nobody came."""
     while not stopping.wait(SWEEP):
         try:
             waited = drain.oldest_due()
-            if waited is not None and (waited > OVERDUE or not ring(redis)):
+            if waited is not None and (waited > OVERDUE or redis is None or not ring(redis)):
                 drain.run()
         except SQLAlchemyError as error:
             log.error("sweep.failed", error=type(error).__name__)

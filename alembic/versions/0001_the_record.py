@@ -239,6 +239,7 @@ CREATE TABLE attempts (
 CREATE TABLE destinations_health (
     destination text PRIMARY KEY,
     failures integer NOT NULL DEFAULT 0,
+    openings integer NOT NULL DEFAULT 0,
     suspended_until timestamptz,
     reason text,
     changed_at timestamptz NOT NULL DEFAULT clock_timestamp()

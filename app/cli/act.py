@@ -6,7 +6,7 @@ import random
 import sys
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import requests
 import typer
@@ -23,7 +23,7 @@ from app.cli.room import (
     stop,
 )
 from app.core.signature import sign
-from app.demo.payloads import SAMPLES, sample
+from app.demo.payloads import SAMPLES, VERSIONS, sample
 from app.queue import connect, ring
 from app.replay import NotFound, Plan, Wanted, plan
 from app.replay import replay as again
@@ -48,13 +48,21 @@ def trigger(
     settings = load_from_environment()
     secret = local_secret(settings).value
     for _ in range(count):
-        events = sample(
-            event_type, now=int(time.time()), rng=random.SystemRandom(), api_version=api_version
-        )
+        events = _sample(event_type, api_version)
         for event in events:
             _post(_url(settings), json.dumps(event, indent=2).encode(), secret)
             screen.print(f"200  {event['type']:32} {event['id']}")
     screen.print(f"See its way: bridge events show {events[-1]['id']}")
+
+
+def _sample(event_type: str, api_version: str) -> list[dict[str, Any]]:
+    if api_version not in VERSIONS:
+        raise stop(USAGE, f"No samples of {api_version}. There are: {', '.join(VERSIONS)}.")
+    rng = random.SystemRandom()
+    try:
+        return sample(event_type, now=int(time.time()), rng=rng, api_version=api_version)
+    except ValueError as error:
+        raise stop(USAGE, str(error)) from None
 
 
 def _url(settings: Settings) -> str:

@@ -145,7 +145,7 @@ def _print_told(told: dict[str, Any], event_id: str) -> None:
         state = told["reason"] or f"identity from {whose}"
     _hop(told["released_at"], told["state"], f"{told['name']}  ({state}{first})")
     for one in told["deliveries"]:
-        detail = one["reason"] or f"{one['status'] or 'not sent yet'}"
+        detail = one["reason"] or one["status"] or one["answer"] or "not sent yet"
         took = f", {one['latency_ms']} ms" if one["latency_ms"] is not None else ""
         later = f", next try {show(one['due_at'])}" if one["state"] == "pending" else ""
         _hop(one["finished_at"], one["state"], f"{one['destination']}: {detail}{took}{later}", 2)

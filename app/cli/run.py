@@ -138,7 +138,7 @@ def worker() -> None:
     # By name: app/ never imports workers/, which sits above it.
     from importlib import import_module
 
-    settings = load_from_environment(needs=("DATABASE_URL", "REDIS_URL"))
+    settings = load_from_environment(needs=("DATABASE_URL",))
     import_module("workers.serve").work(settings, settings.database_url, settings.redis_url)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -51,6 +52,7 @@ class AnalyticsEvent:
         return analytics_event_id(self.account, self.livemode, self.key)
 
 
+@lru_cache(maxsize=4_096)
 def analytics_event_id(account: str, livemode: bool, key: str) -> UUID:
     """UUIDv5 of the fact: a replay, a backfill and Stripe's duplicate all make the same one."""
     return uuid5(NAMESPACE, f"{account}|{'live' if livemode else 'test'}|{key}")

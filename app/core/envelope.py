@@ -40,6 +40,8 @@ def parse(body: bytes) -> Any:
         pass
     try:
         return json.loads(body, parse_constant=_refuse_constant)
+    except NotAnEvent:
+        raise
     except (ValueError, RecursionError) as error:
         raise NotAnEvent("the body is not JSON (UTF-8)") from error
 
@@ -91,9 +93,9 @@ def _unix_time(event: Mapping[str, Any]) -> datetime:
 
 
 def _iso_time(event: Mapping[str, Any]) -> datetime:
-    value = event.get("created")
     try:
-        created = datetime.fromisoformat(str(value))
-    except ValueError as error:
+        created = datetime.fromisoformat(str(event.get("created")))
+        created = created if created.tzinfo else created.replace(tzinfo=UTC)
+        return created.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise NotAnEvent("created: expected an ISO 8601 time") from error
-    return created if created.tzinfo else created.replace(tzinfo=UTC)

@@ -35,6 +35,7 @@ CAMPAIGN = frozenset(
         "landing_page",
     }
 )
+NAMES = tuple(sorted(IDS | CAMPAIGN | {"consent"}))
 PREFIX = "br_"
 SHORT_CONSENT = re.compile("a([01])d([01])")
 MAX_VALUE = 500  # Stripe's own limit of a metadata value
@@ -52,7 +53,7 @@ def read_metadata(
     if not metadata:
         return {}, {}, None
     found = {}
-    for name in sorted(IDS | CAMPAIGN | {"consent"}):
+    for name in NAMES:
         value = metadata.get(PREFIX + name) or metadata.get(name)
         if isinstance(value, str) and 0 < len(value) <= MAX_VALUE and value.isprintable():
             found[name] = value

@@ -52,7 +52,7 @@ class Split:
 class Suspended:
     """The destination refuses us as such (credentials, 410): stop it, burn no attempts, alert.
 
-    `after`: seconds until one row may probe it again; None means until a person resumes it.
+    `after`: seconds until one row may probe it again; None leaves that to the sender.
     """
 
     reason: str

@@ -37,7 +37,7 @@ def payment_failed(invoice: Json, announced: datetime, _previous: Json | None) -
             "amount_due": float(due.major),
             "currency": due.currency.upper(),
             "attempt_count": invoice.get("attempt_count"),
-            "next_payment_attempt": retry.isoformat() if retry else None,
+            **({"next_payment_attempt": retry.isoformat()} if retry else {}),
         },
         **_whose(invoice),
     )

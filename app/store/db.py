@@ -1,6 +1,12 @@
 """The engine: how every process of ours connects to Postgres."""
 
-from sqlalchemy import Engine, create_engine
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg.types.array import ListBinaryDumper
+from psycopg.types.json import set_json_loads
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
 APPLICATION = "bridge"
@@ -22,7 +28,7 @@ def make_engine(
         "idle_in_transaction_session_timeout": "30000",
         "timezone": "UTC",
     }
-    return create_engine(
+    engine = create_engine(
         make_url(url),
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -37,3 +43,11 @@ def make_engine(
             "tcp_user_timeout": 10_000,
         },
     )
+    event.listen(engine, "connect", _adapt)
+    return engine
+
+
+def _adapt(connection: psycopg.Connection[Any], _record: object) -> None:
+    """Lists travel binary (psycopg escapes text ones with a regex), JSON is read by orjson."""
+    connection.adapters.register_dumper(list, ListBinaryDumper)
+    set_json_loads(orjson.loads, connection)

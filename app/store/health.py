@@ -1,5 +1,8 @@
 """Whether a destination may be sent to: its breaker and its suspension, shared by all workers."""
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from sqlalchemy import Connection, text
 
 BREAKS_AT = 20  # failed requests in a row
@@ -8,15 +11,16 @@ FIRST_PAUSE, LONGEST_PAUSE = 30, 900  # seconds
 
 def failed(connection: Connection, destination: str, reason: str, requests: int) -> None:
     """So many requests in a row came back with nothing taken: at 20 the breaker opens, for twice
-    as long each time; the first request after the pause is the probe."""
+    as long each time it opens again; the first request after the pause is the probe."""
     query = text("""
         INSERT INTO destinations_health AS h (destination, failures, reason)
         VALUES (:destination, :requests, :reason)
         ON CONFLICT (destination) DO UPDATE SET failures = h.failures + :requests, reason = :reason,
             changed_at = clock_timestamp(),
+            openings = h.openings + (h.failures + :requests >= :breaks)::int,
             suspended_until = CASE WHEN h.failures + :requests >= :breaks
                 THEN clock_timestamp() + make_interval(secs => least(
-                    :first * 2 ^ least(h.failures + :requests - :breaks, 10), :longest))
+                    :first * 2 ^ least(h.openings, 10), :longest))
                 ELSE h.suspended_until END
     """)
     values = {
@@ -30,14 +34,39 @@ def failed(connection: Connection, destination: str, reason: str, requests: int)
     connection.execute(query, values)
 
 
-def succeeded(connection: Connection, destination: str) -> None:
-    """Something was taken: close the breaker. Writes only when there is something to close."""
+def succeeded(connection: Connection, destination: str, since: datetime) -> None:
+    """Something was taken by a request that was claimed at `since` (the database's clock): close
+    the breaker, but lift no suspension that came later. Writes only where there is a change."""
     query = text("""
-        UPDATE destinations_health SET failures = 0, suspended_until = NULL, reason = NULL,
-            changed_at = clock_timestamp()
-        WHERE destination = :destination AND (failures > 0 OR suspended_until IS NOT NULL)
+        UPDATE destinations_health SET failures = 0, openings = 0, suspended_until = NULL,
+            reason = NULL, changed_at = clock_timestamp()
+        WHERE destination = :destination AND changed_at <= :since
+          AND (failures > 0 OR suspended_until IS NOT NULL)
     """)
-    connection.execute(query, {"destination": destination})
+    connection.execute(query, {"destination": destination, "since": since})
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`at` is the database's clock; `paused`: send nothing; `probing`: the pause is over, and one
+    request finds out."""
+
+    at: datetime
+    paused: bool
+    probing: bool
+
+
+def look(connection: Connection, destination: str) -> Health:
+    query = text("""
+        SELECT clock_timestamp() AS at,
+               coalesce(h.suspended_until > clock_timestamp(), false) AS paused,
+               coalesce(h.failures >= :breaks OR h.suspended_until <= clock_timestamp(), false)
+                   AS probing
+        FROM (SELECT CAST(:destination AS text) AS name) d
+        LEFT JOIN destinations_health h ON h.destination = d.name
+    """)
+    row = connection.execute(query, {"destination": destination, "breaks": BREAKS_AT}).one()
+    return Health(row.at, row.paused, row.probing)
 
 
 def suspend(connection: Connection, destination: str, seconds: float, reason: str) -> None:
@@ -51,8 +80,3 @@ def suspend(connection: Connection, destination: str, seconds: float, reason: st
     """)
     values = {"destination": destination, "seconds": seconds, "reason": reason}
     connection.execute(query, values)
-
-
-def resume(connection: Connection) -> None:
-    """Try every destination again at once: workers start anew, perhaps with other keys."""
-    connection.execute(text("UPDATE destinations_health SET suspended_until = NULL"))

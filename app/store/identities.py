@@ -47,6 +47,10 @@ class Refs:
     def add(self, scope: Scope, ref: Ref) -> None:
         self._parents[(*scope, ref.child)][ref.parent] = ref.customer
 
+    def merge(self, other: "Refs") -> None:
+        for child, parents in other._parents.items():
+            self._parents[child] |= parents
+
     def climb(self, scope: Scope, about: Sequence[str]) -> tuple[list[str], list[str]]:
         """(ids from `about` upwards, nearest first; customers found on the way)."""
         way = list(about)

@@ -279,6 +279,7 @@ destinations_health = Table(
     metadata,
     Column("destination", Text, primary_key=True),
     Column("failures", Integer, nullable=False, server_default="0"),
+    Column("openings", Integer, nullable=False, server_default="0"),
     _time("suspended_until", null=True),
     Column("reason", Text),
     _time("changed_at", clock=True),

@@ -245,7 +245,6 @@ def test_with_a_hung_redis_the_webhook_answers_as_fast_and_the_sweep_delivers(
     check(up, tools, story)
 
 
-@pytest.mark.xfail(strict=True, reason="workers.serve: RQ asks the hung Redis twice before it ends")
 def test_a_worker_with_nothing_in_hand_stops_within_seconds_while_redis_hangs(
     embedded: EmbeddedStores, up: Bridge
 ) -> None:
