@@ -1,7 +1,9 @@
 """`bridge worker`: an RQ worker beside a sweep, in one process, through any outage of Redis."""
 
+import os
 import signal
 import threading
+from time import sleep
 from typing import Any
 
 import structlog
@@ -20,6 +22,7 @@ from workers import jobs
 
 SWEEP = 1.0  # seconds between two looks at what is due
 OVERDUE = 5.0  # seconds after which the sweep stops hoping for the bell
+PATIENCE = 3.0  # seconds that RQ has to end after our own work has
 LISTEN = 20  # seconds of one blocking wait on Redis
 
 log = structlog.get_logger()
@@ -75,6 +78,7 @@ def work(settings: Settings, database_url: str, redis_url: str | None) -> None:
     jobs.serve_with(answer)
     sweep = threading.Thread(target=_sweep, args=(drain, redis, stopping), daemon=True)
     sweep.start()
+    threading.Thread(target=_end_anyway, args=(drain, stopping), daemon=True).start()
     log.info("worker.ready", destinations=[one.name for one in settings.destinations])
     _on_signals(stopping)
     while not stopping.is_set():
@@ -112,6 +116,16 @@ def _listen(redis_url: str, stopping: threading.Event) -> None:
         listener.work(logging_level="WARNING")
     except (RedisError, OSError) as error:
         log.warning("worker.redis_out_of_reach", error=type(error).__name__)
+
+
+def _end_anyway(drain: Drain, stopping: threading.Event) -> None:
+    """RQ may wait half a minute for a hung Redis, in the main thread; all that counts is in
+    Postgres by then, so the process ends without it."""
+    stopping.wait()
+    drain.stop()
+    sleep(PATIENCE)
+    log.warning("worker.ended_without_redis")
+    os._exit(0)
 
 
 def _sweep(drain: Drain, redis: Redis | None, stopping: threading.Event) -> None:
