@@ -3,6 +3,7 @@
 The way of one event, in the order of the files that it passes:
 
     webhook.py    verify the raw bytes, keep them in Postgres, commit, answer 200, ring
+                  (together.py: those who wait share a commit)
     process.py    kept webhook event -> facts -> identity -> revenue entries + analytics events
     release.py    an analytics event whose identity is known (or whose hold ended) -> deliveries
     deliver.py    claim a batch for one destination -> POST it -> write down each outcome

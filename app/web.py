@@ -31,6 +31,7 @@ def make_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = webhook.MAX_BODY
     door = webhook.Door(settings, engine, lambda: redis is not None and ring(redis))
     app.register_blueprint(webhook.blueprint(door))
+    app.wsgi_app = webhook.in_front(app.wsgi_app, door)  # type: ignore[method-assign, assignment]
     app.register_error_handler(HTTPException, _plainly)
     _health(app, engine)
     return app

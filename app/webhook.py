@@ -5,20 +5,24 @@ method or type; 413 too large; 503 not kept (Stripe sends it again). Never a wor
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
 from time import monotonic, time
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import structlog
 from flask import Blueprint, Response, request
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from app.core.envelope import Envelope, NotAnEvent, open_envelope
 from app.core.signature import BadSignature, StaleSignature, verify
 from app.settings import Settings
-from app.store.webhook_events import keep
+from app.store.webhook_events import Arrived, keep_all
+from app.together import Full, Together
 
 DEAF = 1.0  # seconds without ringing after Redis did not take a ring
+PATH = "/webhooks/stripe"
 MAX_BODY = 1024 * 1024  # bytes; Stripe's largest invoices are some hundred kB
 
 log = structlog.get_logger()
@@ -29,7 +33,8 @@ class Door:
 
     def __init__(self, settings: Settings, engine: Engine, ring: Callable[[], bool]) -> None:
         self._secrets = [(one.label, one.value) for one in settings.webhook_secrets]
-        self._engine = engine
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._together = Together[Arrived, bool](self._keep_all)
         self._ring = ring
         self._deaf_until = 0.0
         self.counted: Counter[str] = Counter()
@@ -52,17 +57,13 @@ class Door:
 
     def _keep(self, envelope: Envelope, body: bytes, secret: str) -> tuple[int, str]:
         try:
-            with self._engine.begin() as connection:
-                new = keep(connection, envelope, body, "thin" if envelope.thin else "webhook")
-        except SQLAlchemyError as error:
+            new = self._together.do(Arrived(envelope, body, "thin" if envelope.thin else "webhook"))
+        except (SQLAlchemyError, Full) as error:
             # Also when the commit's outcome is unknown: sent again, the unique key absorbs it.
             log.error(
                 "webhook.not_kept", error=type(error).__name__, webhook_event=envelope.event_id
             )
             return 503, "not_kept"
-        if new and monotonic() > self._deaf_until and not self._ring():
-            # A hung Redis would cost every request its timeout; the sweep finds the rows.
-            self._deaf_until = monotonic() + DEAF
         word = "kept" if new else "duplicate"
         log.info(
             "webhook.received",
@@ -73,12 +74,65 @@ class Door:
         )
         return 200, word
 
+    def _keep_all(self, arrived: Sequence[Arrived]) -> Sequence[bool | Exception]:
+        """One statement, which commits as it ends. If a row of several is refused, each alone."""
+        try:
+            with self._engine.connect() as connection:
+                new = keep_all(connection, arrived)
+        except DBAPIError as error:
+            if len(arrived) == 1 or isinstance(error, OperationalError):
+                raise
+            return [self._keep_alone(one) for one in arrived]
+        if any(new) and monotonic() > self._deaf_until and not self._ring():
+            # A hung Redis would cost every request its timeout; the sweep finds the rows.
+            self._deaf_until = monotonic() + DEAF
+        return new
+
+    def _keep_alone(self, arrived: Arrived) -> bool | Exception:
+        try:
+            return self._keep_all([arrived])[0]
+        except SQLAlchemyError as error:
+            return error
+
+
+def in_front(app: WSGIApplication, door: Door) -> WSGIApplication:
+    """`app`, but for what Stripe posts: Flask's own work is more than the door's.
+
+    Whatever is not plainly a webhook goes to `app`, which knows how to refuse it.
+    """
+
+    def wsgi(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not _is_plain(environ):
+            return app(environ, start_response)
+        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        status, word = door.receive(body, environ.get("HTTP_STRIPE_SIGNATURE", ""))
+        door.counted[word] += 1
+        told = f"{word}\n".encode()
+        headers = [("Content-Type", "text/plain; charset=utf-8")]
+        headers.append(("Content-Length", str(len(told))))
+        start_response(f"{status} {HTTPStatus(status).phrase}", headers)
+        return [told]
+
+    return wsgi
+
+
+def _is_plain(environ: WSGIEnvironment) -> bool:
+    length = environ.get("CONTENT_LENGTH") or ""
+    return (
+        environ["PATH_INFO"] == PATH
+        and environ["REQUEST_METHOD"] == "POST"
+        and environ.get("CONTENT_TYPE", "").partition(";")[0].strip() == "application/json"
+        and length.isdecimal()
+        and length.isascii()
+        and int(length) <= MAX_BODY
+    )
+
 
 def blueprint(door: Door) -> Blueprint:
     """The route, for Flask."""
     routes = Blueprint("webhook", __name__)
 
-    @routes.post("/webhooks/stripe")
+    @routes.post(PATH)
     def stripe() -> Response:
         if request.mimetype != "application/json":
             return answer(415, "not_json")

@@ -45,7 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{name: {*PLACES, *ACTIONS} for name in ACTIONS},
     "app.demo": {"app.demo"},  # sums that share no code with what they check
     "app.doctor": LOW,
-    "app.webhook": {"app.core", "app.store", *SETTINGS},
+    "app.together": set(),
+    "app.webhook": {"app.core", "app.store", "app.together", *SETTINGS},
     "app.web": {*LOW, "app.webhook"},
     "app.cli": {*LOW, *ACTIONS, *MACHINE, "app.cli", "app.demo", "app.doctor"},
     "workers": {*PLACES, *ACTIONS, "app.queue", "workers"},
