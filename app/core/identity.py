@@ -62,6 +62,34 @@ def read_metadata(
     return ids, campaign, found.get("consent")
 
 
+def link_in(
+    metadata: Mapping[str, Any],
+    *,
+    objects: tuple[str, ...],
+    customer: str | None,
+    source: str,
+    rank: int,
+    stated_at: datetime,
+    completed_at: datetime | None,
+) -> tuple[Link, ...]:
+    """The link that this metadata states, or none if it holds nothing of ours."""
+    ids, campaign, consent = read_metadata(metadata)
+    if not ids and not campaign and consent is None:
+        return ()
+    link = Link(
+        objects=objects,
+        customer=customer,
+        source=source,
+        rank=rank,
+        ids=ids,
+        campaign=campaign,
+        consent=consent,
+        stated_at=stated_at,
+        completed_at=completed_at,
+    )
+    return (link,)
+
+
 def identifies(ids: Mapping[str, str]) -> bool:
     """Whether these ids name a user or a device: only then does a level answer."""
     return any(name in ids for name in IDENTIFYING)

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from app.core.facts import Fact, Link, Reading, Ref
-from app.core.identity import read_metadata
+from app.core.facts import Fact, Reading, Ref
+from app.core.identity import link_in
 from app.core.money import Money
 from app.core.stripe_shapes import Json, currency, customer, id_of, integer, mapping, metadata, text
 
@@ -28,7 +28,15 @@ def completed(session: Json, announced: datetime, _previous: Json | None) -> Rea
     )
     return Reading(
         facts=(fact,),
-        links=_link(session, parts, buyer, announced),
+        links=link_in(
+            metadata(session),
+            objects=parts,
+            customer=buyer,
+            source="checkout.session.metadata",
+            rank=2,
+            stated_at=announced,
+            completed_at=announced,
+        ),
         refs=tuple(Ref(part, buyer, customer=True) for part in parts if buyer),
         standalone=(intent,) if intent and _pays_no_invoice(session) else (),
     )
@@ -42,26 +50,6 @@ def _pays_no_invoice(session: Json) -> bool:
         and not id_of(session.get("invoice"))
         and creation.get("enabled") is not True
     )
-
-
-def _link(
-    session: Json, parts: tuple[str, ...], buyer: str | None, announced: datetime
-) -> tuple[Link, ...]:
-    ids, campaign, consent = read_metadata(metadata(session))
-    if not ids and not campaign and consent is None:
-        return ()
-    link = Link(
-        objects=parts,
-        customer=buyer,
-        source="checkout.session.metadata",
-        rank=2,
-        ids=ids,
-        campaign=campaign,
-        consent=consent,
-        stated_at=announced,
-        completed_at=announced,
-    )
-    return (link,)
 
 
 def _properties(session: Json, parts: tuple[str, ...], buyer: str | None) -> dict[str, object]:

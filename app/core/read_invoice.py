@@ -5,7 +5,7 @@ from typing import Any
 
 from app.core import stripe_shapes as shapes
 from app.core.facts import Entry, Fact, Link, Reading, Ref
-from app.core.identity import read_metadata
+from app.core.identity import link_in
 from app.core.money import Money, share
 from app.core.stripe_shapes import Json
 
@@ -141,23 +141,21 @@ def _links(invoice: Json) -> tuple[Link, ...]:
     subscription, so only the first invoice says when the visitor was there."""
     created = shapes.time_or_none(invoice, "created") or shapes.time_or_none(invoice, "date")
     first = invoice.get("billing_reason") in ("subscription_create", "manual")
-    links = []
-    for rank, (source, metadata) in enumerate(shapes.invoice_metadata(invoice)):
-        ids, campaign, consent = read_metadata(metadata)
-        if (ids or campaign or consent) and created:
-            links.append(
-                Link(
-                    objects=(shapes.text(invoice, "id"),),
-                    customer=None,
-                    source=source,
-                    rank=min(rank, 2),
-                    ids=ids,
-                    campaign=campaign,
-                    consent=consent,
-                    stated_at=created,
-                    completed_at=created if first else None,
-                )
-            )
+    if created is None:
+        return ()
+    links = [
+        link
+        for rank, (source, metadata) in enumerate(shapes.invoice_metadata(invoice))
+        for link in link_in(
+            metadata,
+            objects=(shapes.text(invoice, "id"),),
+            customer=None,
+            source=source,
+            rank=min(rank, 2),
+            stated_at=created,
+            completed_at=created if first else None,
+        )
+    ]
     return tuple({(link.rank, repr(link.ids)): link for link in reversed(links)}.values())
 
 

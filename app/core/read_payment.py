@@ -4,7 +4,7 @@ invoice, because since basil nothing on it says so."""
 from datetime import datetime
 
 from app.core.facts import Entry, Fact, Link, Payment, Reading, Ref
-from app.core.identity import read_metadata
+from app.core.identity import link_in
 from app.core.money import Money
 from app.core.stripe_shapes import Json, currency, customer, id_of, integer, metadata, text, time
 
@@ -89,19 +89,13 @@ def refund_created(refund: Json, _announced: datetime, _previous: Json | None) -
 
 
 def _links(intent: Json) -> tuple[Link, ...]:
-    ids, campaign, consent = read_metadata(metadata(intent))
-    if not ids and not campaign and consent is None:
-        return ()
     created = time(intent, "created")
-    link = Link(
+    return link_in(
+        metadata(intent),
         objects=(text(intent, "id"),),
         customer=customer(intent),
         source="payment_intent.metadata",
         rank=1,
-        ids=ids,
-        campaign=campaign,
-        consent=consent,
         stated_at=created,
         completed_at=created,
     )
-    return (link,)

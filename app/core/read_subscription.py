@@ -6,7 +6,7 @@ from typing import Any
 
 from app.core import stripe_shapes as shapes
 from app.core.facts import Fact, Link, Reading, Ref, Snapshot
-from app.core.identity import read_metadata
+from app.core.identity import link_in
 from app.core.mrr import monthly
 from app.core.stripe_shapes import Json, mapping
 
@@ -249,18 +249,12 @@ def _discounts(subscription: Json) -> list[Any]:
 
 
 def _links(subscription: Json, announced: datetime) -> tuple[Link, ...]:
-    ids, campaign, consent = read_metadata(shapes.metadata(subscription))
-    if not ids and not campaign and consent is None:
-        return ()
-    link = Link(
+    return link_in(
+        shapes.metadata(subscription),
         objects=(shapes.text(subscription, "id"),),
         customer=shapes.customer(subscription),
         source="subscription.metadata",
         rank=1,
-        ids=ids,
-        campaign=campaign,
-        consent=consent,
         stated_at=announced,
         completed_at=shapes.subscription_start(subscription),
     )
-    return (link,)
