@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 from sqlalchemy.engine import make_url
 
-from app.embedded_programs import StoresUnavailable, postgres_program
+from app.local.programs import StoresUnavailable, postgres_program
 
 # The body travels as a parameter with every statement, as it does from the door.
 INSERTS = """

@@ -16,9 +16,9 @@ import requests
 from sqlalchemy import Engine, text
 
 from app.demo.receiver import AMPLITUDE_KEY, WEBHOOK_SECRET, Receiver
-from app.embedded import Stores, stores
+from app.local.spawn import end, spawn
+from app.local.stores import Stores, stores
 from app.queue import connect
-from app.spawn import end, spawn
 from app.store.db import make_engine
 from app.store.migrate import migrate
 from app.store.schema import metadata

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from app.destinations import build
 from app.destinations.base import Destination
-from app.embedded import EmbeddedStores, Stores
+from app.local.stores import EmbeddedStores, Stores
 from app.queue import connect
 from app.settings import Settings, WebhookSecret
 from app.store.db import make_engine

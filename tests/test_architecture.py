@@ -21,14 +21,7 @@ SETTINGS = {"app.settings", "app.settings_environment", "app.settings_forms"}
 ACTIONS = {"app.process", "app.release", "app.deliver", "app.drain", "app.replay"}
 PLACES = {"app.core", "app.store", "app.destinations", *SETTINGS}
 # The embedded stores and the processes beside us: a ground floor of their own.
-MACHINE = {
-    "app.embedded",
-    "app.embedded_programs",
-    "app.embedded_servers",
-    "app.leftovers",
-    "app.spawn",
-    "app.supervise",
-}
+MACHINE = {"app.local"}
 LOW = {*PLACES, "app.queue", "app.stripe_api", "app.log"}
 # What each place may import of ours. Places are the longest of these that begin a module's name.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -64,13 +57,13 @@ ROOMS: dict[str, set[str]] = {
     "sqlalchemy": {"app.store", *ACTIONS, "app.webhook", "app.web", "app.doctor", "app.cli"}
     | {"workers.serve"},
     "alembic": {"app.store.migrate"},
-    "psycopg": {"app.embedded_servers", "app.store.db"},
+    "psycopg": {"app.local.servers", "app.store.db"},
     "requests": {"app.destinations.http", "app.destinations.sockets", "app.cli"},
     "urllib3": {"app.destinations.http", "app.destinations.sockets"},
     "standardwebhooks": {"app.destinations.webhook", "app.demo.strict"},
     "stripe": {"app.stripe_api"},
     "rq": {"app.queue", "workers"},
-    "redis": {"app.queue", "app.embedded_servers", "workers"},
+    "redis": {"app.queue", "app.local.servers", "workers"},
     "structlog": {"app.log", "app.queue", *ACTIONS, "app.webhook", "workers"},
     "flask": {"app.web", "app.webhook"},
     "werkzeug": {"app.web"},
@@ -78,7 +71,7 @@ ROOMS: dict[str, set[str]] = {
     "typer": {"app.cli"},
     "rich": {"app.cli"},
     "dotenv": {"app.cli"},
-    "psutil": {"app.leftovers", "app.embedded_servers"},
+    "psutil": {"app.local.leftovers", "app.local.servers"},
 }
 
 

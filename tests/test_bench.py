@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from sqlalchemy import Engine
 
-from app.embedded import Stores
+from app.local.stores import Stores
 from bench import door, drain, latency, reference, tables
 from bench.client import bodies
 from bench.room import Room

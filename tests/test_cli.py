@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from app.core.envelope import open_envelope
 from app.demo.receiver import WEBHOOK_SECRET
 from app.demo.saas import simulate
-from app.embedded import Stores
+from app.local.stores import Stores
 from app.process import process
 from app.settings import Settings
 from app.store.webhook_events import keep

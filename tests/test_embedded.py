@@ -15,16 +15,16 @@ import psycopg
 import pytest
 import redis
 
-from app import embedded_servers
-from app.embedded import AlreadyRunning, EmbeddedStores, Stores, StoresUnavailable, stores
-from app.embedded_programs import valkey_program
-from app.spawn import User, spawn
+from app.local import servers
+from app.local.programs import valkey_program
+from app.local.spawn import User, spawn
+from app.local.stores import AlreadyRunning, EmbeddedStores, Stores, StoresUnavailable, stores
 
 HOLDER = """
 import json, os, sys
 from pathlib import Path
-from app.embedded import stores
-from app.supervise import stop_signals
+from app.local.stores import stores
+from app.local.supervise import stop_signals
 with stop_signals() as stop, stores(Path(sys.argv[1])) as found:
     print(json.dumps([found.postgres_pid, found.valkey_pid, str(found.run_dir)]), flush=True)
     stop.wait()
@@ -240,7 +240,7 @@ def no_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
         refused = user == "namespace"
         return spawn(["false"] if refused else command, user="same" if refused else user, **rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(embedded_servers, "spawn", refusing)
+    monkeypatch.setattr(servers, "spawn", refusing)
 
 
 @needs_root

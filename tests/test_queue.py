@@ -11,7 +11,7 @@ from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from app.embedded import Stores
+from app.local.stores import Stores
 from app.queue import BELL, BELL_LASTS, JOB, QUEUE, connect, ring, silence
 
 QUICK = 0.5  # seconds

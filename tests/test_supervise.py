@@ -13,15 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app import spawn as spawn_module
-from app.supervise import Child, children, stop_signals
+from app.local import spawn as spawn_module
+from app.local.supervise import Child, children, stop_signals
 
 ENV = {"PATH": os.environ["PATH"]}
 # A child with a child of its own, as web servers have.
 FAMILY = ("/bin/sh", "-c", "sleep 60 & echo $! >> family; wait")
 SUPERVISOR = """
 import json, os, sys
-from app.supervise import Child, children, stop_signals
+from app.local.supervise import Child, children, stop_signals
 sleep, env = ("sleep", "60"), dict(os.environ)
 specs = [Child(name=name, command=sleep, env=env) for name in ("web", "worker")]
 with stop_signals() as stop, children(specs, None) as running:
@@ -117,7 +117,7 @@ def test_a_child_gets_its_own_environment_and_nothing_of_ours(tmp_path: Path) ->
 
 
 def test_a_child_deaf_to_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("app.supervise.GRACE", 0.3)
+    monkeypatch.setattr("app.local.supervise.GRACE", 0.3)
     deaf = ("/bin/sh", "-c", 'trap "" TERM; echo ready; while :; do sleep 60; done')
     with children([Child(name="worker", command=deaf, env=ENV)], tmp_path) as running:
         pid = running.pids["worker"]

@@ -24,7 +24,7 @@ from sqlalchemy import Engine, text
 from werkzeug.test import TestResponse
 
 from app.core.signature import sign
-from app.embedded import EmbeddedStores
+from app.local.stores import EmbeddedStores
 from app.log import configure
 from app.process import process
 from app.settings import Settings, WebhookSecret

@@ -16,7 +16,7 @@ from rq.serializers import DefaultSerializer, JSONSerializer
 from rq.webhook import Webhook
 
 from app.demo.receiver import Receiver, receiver
-from app.embedded import Stores
+from app.local.stores import Stores
 from app.queue import JOB, QUEUE, connect
 from workers import jobs
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.cli import act, demo, look, run
 from app.cli.room import OUT_OF_REACH, RUNNING_ALREADY, USAGE, complain
-from app.embedded import AlreadyRunning, StoresUnavailable
+from app.local.stores import AlreadyRunning, StoresUnavailable
 from app.log import configure
 from app.settings import SettingsError
 

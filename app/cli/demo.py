@@ -31,10 +31,10 @@ from app.cli.run import Stack, stack
 from app.core.signature import sign
 from app.demo.receiver import AMPLITUDE_KEY, WEBHOOK_SECRET, Receiver, receiver
 from app.demo.saas import Story, Webhook, simulate
+from app.local.supervise import stop_signals
 from app.settings import Settings, load_from_environment
 from app.store import browse
 from app.store.db import make_engine
-from app.supervise import stop_signals
 
 SENDERS = 8  # posts at a time, as Stripe would
 READY = 60.0  # seconds until the web server must answer

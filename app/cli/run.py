@@ -20,11 +20,11 @@ from app.cli.room import (
     screen,
     stop,
 )
-from app.embedded import stores
+from app.local.stores import stores
+from app.local.supervise import Child, children, stop_signals
+from app.local.supervise import Running as Children
 from app.settings import Settings, load_from_environment
 from app.store.migrate import migrate as run_migrations
-from app.supervise import Child, children, stop_signals
-from app.supervise import Running as Children
 
 ROOT = Path(__file__).parents[2]
 THREADS = 16  # requests that one web process serves at a time

@@ -19,8 +19,8 @@ from sqlalchemy import Engine, text
 from app.core.signature import sign
 from app.demo.receiver import AMPLITUDE_KEY, WEBHOOK_SECRET, Receiver
 from app.demo.saas import Webhook
-from app.embedded import Stores
-from app.spawn import end, kill, spawn
+from app.local.spawn import end, kill, spawn
+from app.local.stores import Stores
 
 ROOT = Path(__file__).parents[2]
 SECRET = "whsec_dGVzdHMtc2lnbi13aXRoLXRoaXMtb25l"

@@ -22,7 +22,7 @@ from sqlalchemy import Engine
 
 from app.demo.receiver import Misbehaviour, Post, Receiver, receiver
 from app.demo.saas import Story, simulate
-from app.embedded import EmbeddedStores
+from app.local.stores import EmbeddedStores
 from app.queue import BELL, JOB, QUEUE, connect, ring
 from app.store import ledger
 from tests.faults.bridge import Bridge, Sent, bridge, wait

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, make_url, text
 
-from app.embedded import Stores
+from app.local.stores import Stores
 from app.store.db import make_engine
 from app.store.migrate import add_partitions, head, migrate, revision
 from app.store.schema import metadata

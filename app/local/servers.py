@@ -13,9 +13,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.embedded_programs import StoresUnavailable, postgres_program, valkey_program
-from app.leftovers import end_postgres_in
-from app.spawn import NOBODY, User, end, kill, spawn
+from app.local.leftovers import end_postgres_in
+from app.local.programs import StoresUnavailable, postgres_program, valkey_program
+from app.local.spawn import NOBODY, User, end, kill, spawn
 
 RECOVERY = 120.0  # seconds that a server may take to come up: it replays its log after a crash
 STOP = 30.0  # seconds for an orderly end before SIGKILL

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.embedded_programs import StoresUnavailable, require_process_library
+from app.local.programs import StoresUnavailable, require_process_library
 
 if TYPE_CHECKING:
-    from app.embedded_servers import Postgres, Valkey
+    from app.local.servers import Postgres, Valkey
 
 __all__ = ["AlreadyRunning", "EmbeddedStores", "Stores", "StoresUnavailable", "stores"]
 
@@ -42,8 +42,8 @@ class Stores:
 def stores(data_dir: Path, *, postgres: bool = True, valkey: bool = True) -> Iterator[Stores]:
     """The embedded stores for the length of a block; what they keep stays in `data_dir`.
 
-    Call it from the main thread (see `app.spawn`). Raises AlreadyRunning if another process has
-    the folder, StoresUnavailable if they cannot run here. May take two minutes after a crash.
+    Call it from the main thread (see `app.local.spawn`). Raises AlreadyRunning if another process
+    has the folder, StoresUnavailable if they cannot run here. May take two minutes after a crash.
     """
     embedded = EmbeddedStores(data_dir, postgres=postgres, valkey=valkey)
     try:
@@ -74,8 +74,8 @@ class EmbeddedStores:
         return self.current
 
     def _start_all(self) -> None:
-        from app.embedded_servers import Postgres, Valkey  # they need psutil
-        from app.leftovers import RUN_FOLDERS, RUN_PREFIX, end_remembered, remember_folder
+        from app.local.leftovers import RUN_FOLDERS, RUN_PREFIX, end_remembered, remember_folder
+        from app.local.servers import Postgres, Valkey  # they need psutil
 
         end_remembered(self._children)
         # Short, and without a space: a socket's path may have 103 bytes.
@@ -147,7 +147,7 @@ class EmbeddedStores:
         return self.data_dir / "children.json"
 
     def _start(self, server: "Postgres | Valkey | None") -> None:
-        from app.leftovers import remember
+        from app.local.leftovers import remember
 
         assert server is not None, "not started"
         pid = server.start()

@@ -1,7 +1,7 @@
 """Keeps the web and worker processes of `bridge dev` and `bridge demo` alive until told to stop.
 
 A child that dies is started again, ever more slowly while it keeps dying. Nothing stays behind:
-not after Ctrl-C, not after SIGTERM, and not when this process is killed (see `app.spawn`).
+not after Ctrl-C, not after SIGTERM, and not when this process is killed (see `app.local.spawn`).
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.spawn import finish, kill, spawn
+from app.local.spawn import finish, kill, spawn
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds before a dead child is started again
 STEADY = 30.0  # seconds of life after which an end counts as the first one again
