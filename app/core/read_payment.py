@@ -20,14 +20,13 @@ def intent_succeeded(intent: Json, announced: datetime, _previous: Json | None) 
     refs = [Ref(charge, intent_id)] if charge else []
     refs += [Ref(intent_id, invoice)] if invoice else []
     refs += [Ref(intent_id, buyer, customer=True)] if buyer else []
+    received = Money(integer(intent, "amount_received"), currency(intent))
     payment = Payment(
-        payment_intent=intent_id,
-        customer=buyer,
-        money=Money(integer(intent, "amount_received"), currency(intent)),
-        charge=charge,
-        at=announced,
+        payment_intent=intent_id, customer=buyer, money=received, charge=charge, at=announced
     )
-    return Reading(links=_links(intent), refs=tuple(refs), payment=payment)
+    return Reading(
+        links=_links(intent), refs=tuple(refs), payment=payment if received.minor > 0 else None
+    )
 
 
 def standalone_payment(payment: Payment) -> Fact:
