@@ -40,7 +40,6 @@ class Lane:
     http: Http
     stopping: Callable[[], bool] = lambda: False
     fenced: int = 0
-    delivered: int = 0
     _failing: int = 0  # requests in a row that took nothing
     _unnoted: int = 0  # of these, not yet told to the breaker
     _claimed_at: datetime | None = None  # on the database's clock
@@ -170,7 +169,8 @@ def _flush(lane: Lane) -> None:
     tried, lane._tried, lane._flushed = lane._tried, [], monotonic()
     if not tried:
         return
-    ended = [(row, *end) for row, outcome, _ in tried if (end := _end(row, outcome))]
+    limit = _limit(lane.destination)
+    ended = [(row, *end) for row, outcome, _ in tried if (end := _end(row, outcome, limit))]
     kept = {row.id for row, _, _ in ended}
     again = [(row, outcome) for row, outcome, _ in tried if row.id not in kept]
     later = {row.id: (row.token, _delay(row, one)) for row, one in again if isinstance(one, Retry)}
@@ -181,28 +181,33 @@ def _flush(lane: Lane) -> None:
         ours += work.reschedule(connection, lane.name, later) if later else 0
         ours += work.give_back(connection, lane.name, unburnt) if unburnt else 0
         _note_health(connection, lane, [outcome for _, outcome, _ in tried])
-    lane.delivered += sum(isinstance(outcome, Delivered) for _, outcome, _ in tried)
     if fenced := len(tried) - ours:
         lane.fenced += fenced
         log.warning("deliver.fenced", destination=lane.destination.name, rows=fenced)
 
 
-def _end(row: Leased, outcome: Outcome) -> tuple[str, str | None] | None:
+def _limit(destination: Destination) -> float:
+    """Seconds of age at which a delivery to it is given up."""
+    window = destination.DEDUPE_WINDOW
+    return retry.gives_up_at(window.total_seconds() if window else None)
+
+
+def _end(row: Leased, outcome: Outcome, limit: float) -> tuple[str, str | None] | None:
     """(state, reason) of a delivery that ends here; None if it is tried again."""
     match outcome:
         case Delivered():
             return "delivered", None
         case Rejected(reason) | Split(reason):
             return "dead", reason
-        case Retry(reason) if row.age >= retry.GIVE_UP:
-            return "dead", f"gave up after 14 days: {reason}"
+        case Retry(reason) if row.age >= limit:
+            return "dead", f"gave up after {limit / retry.DAY:.0f} days: {reason}"
         case Retry() | Again() | Suspended():
             return None
 
 
 def _delay(row: Leased, outcome: Retry) -> float:
     """Seconds until the row is due again."""
-    return retry.delay(row.attempts, row.age, random.uniform, outcome.after) or 0.0
+    return retry.delay(row.attempts, row.age, random.uniform, outcome.after)
 
 
 def _note_health(connection: Connection, lane: Lane, outcomes: Sequence[Outcome]) -> None:

@@ -98,13 +98,19 @@ def _with_retries(engine: Engine, settings: Settings, limit: int, after: int = 0
             return kept
         except UNWRITABLE as error:
             if kept and _blames_a_row(error):
-                raise Unwritable(kept, str(getattr(error, "orig", error))[:500]) from error
+                raise Unwritable(kept, _plainly(error)) from error
             if tries == TRIES or not isinstance(error, OperationalError):
                 raise
         except Stale:
             if tries == TRIES:
                 raise
     raise AssertionError("unreachable")
+
+
+def _plainly(error: Exception) -> str:
+    """What Postgres refused, without its context: that quotes what customers wrote."""
+    found = getattr(getattr(error, "orig", None), "diag", None)
+    return f"{found.sqlstate} {found.message_primary}" if found else type(error).__name__
 
 
 def _blames_a_row(error: Exception) -> bool:

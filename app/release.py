@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
+from uuid import UUID
 
+import structlog
 from sqlalchemy import Connection, Engine
 
 from app.core.analytics import AnalyticsEvent, dedupe_id
@@ -19,6 +21,9 @@ from app.store.analytics_events import Told
 from app.store.identities import Refs, Scoped
 
 BATCH = 200
+Trials = set[tuple[datetime, datetime | None]]  # when it was said, and the trial's end
+
+log = structlog.get_logger()
 
 
 def release_ended_holds(engine: Engine, settings: Settings, limit: int = BATCH) -> int:
@@ -117,7 +122,7 @@ def _links_in(links: Mapping[Scoped, Sequence[Link]], scope: tuple[str, bool]) -
     return lambda object_id: links.get((*scope, object_id), ())
 
 
-def _trials_of(trials: Mapping[Scoped, set[datetime | None]], one: Told) -> set[datetime | None]:
+def _trials_of(trials: Mapping[Scoped, Trials], one: Told) -> Trials:
     return trials.get((*one.scope, one.fact.subscription or ""), set())
 
 
@@ -131,7 +136,9 @@ def _owed(one: Told, settings: Settings) -> list[dict[str, Any]]:
         if not _takes(destination, event):
             continue
         dedupe = dedupe_id(destination.name, event.id)
-        answer = _refusal(destination, one.settled, settings) or destination.render(event, dedupe)
+        answer = _refusal(destination, one.settled, settings) or _rendered(
+            destination, event, dedupe
+        )
         skipped = isinstance(answer, Skipped)
         rows.append(
             {
@@ -144,6 +151,16 @@ def _owed(one: Told, settings: Settings) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _rendered(destination: Destination, event: AnalyticsEvent, dedupe: UUID) -> bytes | Skipped:
+    """A page that fails on one analytics event must not hold up all others."""
+    try:
+        return destination.render(event, dedupe)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        kind = type(error).__name__
+        log.error("release.not_rendered", destination=destination.name, key=event.key, error=kind)
+        return Skipped(f"could not be rendered: {kind}")
 
 
 def _event(one: Told, settled: Settled) -> AnalyticsEvent:

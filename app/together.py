@@ -12,11 +12,11 @@ Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 BATCH = 100
-FULL = 1_000  # that wait; more are turned away
+PATIENCE = 10.0  # seconds; a writer that hangs must not hang all who wait
 
 
-class Full(Exception):
-    """Too many wait already."""
+class TooLate(Exception):
+    """The batch was not written in time, or its outcome is not known yet."""
 
 
 class _Place(Generic[Item, Outcome]):
@@ -38,15 +38,13 @@ class Together(Generic[Item, Outcome]):
         self._led = False
 
     def do(self, item: Item) -> Outcome:
-        """Returns when the item's batch is committed. Raises Full, or what became of it."""
+        """Returns when the item's batch is committed. Raises TooLate, or what became of it."""
         place: _Place[Item, Outcome] = _Place(item)
         with self._guard:
-            if len(self._waiting) >= FULL:
-                raise Full
             self._waiting.append(place)
             leads, self._led = not self._led, True
-        if not leads:
-            place.called.wait()
+        if not leads and not place.called.wait(PATIENCE):
+            raise TooLate
         if place.done is None:
             self._lead()
         assert place.done is not None

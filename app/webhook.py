@@ -19,7 +19,7 @@ from app.core.envelope import Envelope, NotAnEvent, open_envelope
 from app.core.signature import BadSignature, StaleSignature, verify
 from app.settings import Settings
 from app.store.webhook_events import Arrived, keep_all
-from app.together import Full, Together
+from app.together import Together, TooLate
 
 DEAF = 1.0  # seconds without ringing after Redis did not take a ring
 PATH = "/webhooks/stripe"
@@ -58,12 +58,15 @@ class Door:
     def _keep(self, envelope: Envelope, body: bytes, secret: str) -> tuple[int, str]:
         try:
             new = self._together.do(Arrived(envelope, body, "thin" if envelope.thin else "webhook"))
-        except (SQLAlchemyError, Full) as error:
+        except (SQLAlchemyError, TooLate) as error:
             # Also when the commit's outcome is unknown: sent again, the unique key absorbs it.
             log.error(
                 "webhook.not_kept", error=type(error).__name__, webhook_event=envelope.event_id
             )
             return 503, "not_kept"
+        if new and monotonic() > self._deaf_until and not self._ring():
+            # A hung Redis would cost every request its timeout; the sweep finds the rows.
+            self._deaf_until = monotonic() + DEAF
         word = "kept" if new else "duplicate"
         log.info(
             "webhook.received",
@@ -83,9 +86,6 @@ class Door:
             if len(arrived) == 1 or isinstance(error, OperationalError):
                 raise
             return [self._keep_alone(one) for one in arrived]
-        if any(new) and monotonic() > self._deaf_until and not self._ring():
-            # A hung Redis would cost every request its timeout; the sweep finds the rows.
-            self._deaf_until = monotonic() + DEAF
         return new
 
     def _keep_alone(self, arrived: Arrived) -> bool | Exception:

@@ -273,7 +273,7 @@ def test_the_example_has_the_form_of_what_is_sent() -> None:
             livemode=told["data"]["livemode"],
             name=told["type"],
             occurred_at=datetime.fromisoformat(told["timestamp"]),
-            identity=Identity(ids=told["data"]["ids"], source=told["data"]["identity_source"]),
+            identity=Identity(ids=told["data"]["ids"], source="subscription.metadata"),
             properties=told["data"]["properties"],
             revenue=Money(told["data"]["revenue"]["minor"], told["data"]["revenue"]["currency"]),
         )

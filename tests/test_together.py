@@ -12,7 +12,7 @@ from app import together
 from app.core.envelope import Envelope, open_envelope
 from app.demo.saas import simulate
 from app.store.webhook_events import Arrived, keep_all
-from app.together import Full, Together
+from app.together import Together
 
 
 def held_up(
@@ -76,13 +76,13 @@ def test_an_item_refused_alone_leaves_its_neighbours() -> None:
     assert all_at_once(shared, go, range(6)) == [0, 1, 2, "ValueError('three')", 4, 5]
 
 
-def test_too_many_are_turned_away_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "FULL", 3)
+def test_who_waits_too_long_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "PATIENCE", 0.05)
     shared, go, _ = held_up(lambda items: list(items))
 
-    outcomes = all_at_once(shared, go, range(8))
+    outcomes = all_at_once(shared, go, range(4))
 
-    assert outcomes.count(repr(Full())) == 4
+    assert outcomes == [0, "TooLate()", "TooLate()", "TooLate()"]
 
 
 def arrived(number: int) -> Arrived:

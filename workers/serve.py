@@ -12,7 +12,6 @@ from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 from rq.worker.base import StopRequested
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.drain import Drain
 from app.queue import QUEUE, connect, ring, silence
@@ -135,5 +134,5 @@ def _sweep(drain: Drain, redis: Redis | None, stopping: threading.Event) -> None
             waited = drain.oldest_due()
             if waited is not None and (waited > OVERDUE or redis is None or not ring(redis)):
                 drain.run()
-        except SQLAlchemyError as error:
+        except Exception as error:  # the last that looks for what is due: it outlives anything
             log.error("sweep.failed", error=type(error).__name__)

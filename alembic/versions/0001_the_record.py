@@ -201,7 +201,6 @@ CREATE INDEX analytics_events_invoice ON analytics_events (invoice)
 CREATE INDEX analytics_events_customer ON analytics_events (customer)
     WHERE name IN ('subscription_started', 'subscription_cancelled');
 CREATE INDEX analytics_events_webhook_event ON analytics_events (webhook_event_id);
-CREATE INDEX analytics_events_held ON analytics_events (held_until) WHERE state = 'held';
 -- What a held analytics event waits to hear of: a row per Stripe id.
 CREATE TABLE identity_waits (
     object_id text NOT NULL,

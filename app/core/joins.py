@@ -61,15 +61,18 @@ def _follows(fact: Fact, name: str, key: str) -> Fact:
 
 
 def cycle_name(
-    cycle_start: datetime, trial_ends: Collection[datetime | None], *, final: bool
+    cycle_start: datetime,
+    trial_ends: Collection[tuple[datetime, datetime | None]],
+    *,
+    final: bool,
 ) -> str | None:
     """What a paid period is: converted if it starts at the subscription's trial end, else renewed.
 
-    None: not known yet, because no event of the subscription has come, or the trial that we know
-    of ends later, so that the event that cut it short is still on its way. `final`: told as far
-    as it is known.
+    `trial_ends` are (when the subscription's webhook event was created, the trial's end it names).
+    None: not known yet, since only what was said once the period had begun is the last word; a
+    trial may be extended or cut short before. `final`: told as far as it is known.
     """
-    if cycle_start in trial_ends:
-        return "trial_converted"
-    waiting = not trial_ends or any(end and end > cycle_start for end in trial_ends)
-    return None if waiting and not final else "subscription_renewed"
+    said = {end for stated, end in trial_ends if final or stated >= cycle_start}
+    if not said and not final:
+        return None
+    return "trial_converted" if cycle_start in said else "subscription_renewed"

@@ -59,7 +59,7 @@ def refund_created(refund: Json, _announced: datetime, _previous: Json | None) -
     """refund.created: one refund object, one negative entry, at the refund's own time."""
     refund_id = text(refund, "id")
     intent, charge = id_of(refund.get("payment_intent")), id_of(refund.get("charge"))
-    parents = tuple(one for one in (intent, charge) if one)
+    parents = tuple(one for one in (charge, intent) if one)
     refs = [Ref(refund_id, parent) for parent in parents]
     refs += [Ref(charge, intent)] if charge and intent else []
     if refund.get("status") not in BOOKED_REFUNDS:
@@ -79,6 +79,7 @@ def refund_created(refund: Json, _announced: datetime, _previous: Json | None) -
         at=time(refund, "created"),
         about=(refund_id, *parents),
         customer=customer(refund),
+        new=True,  # it is whose payment it gives back, so it waits for the payment's own link
         properties={name: value for name, value in properties.items() if value is not None},
         money=Entry(
             kind="refund", money=money, payment_intent=intent, charge=charge, refund=refund_id

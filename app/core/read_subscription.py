@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from typing import Any
 
 from app.core import stripe_shapes as shapes
@@ -119,7 +120,14 @@ def _plan_changes(subscription: Json, previous: Json, announced: datetime) -> It
         announced,
         previous_price_id=next(iter(_prices(old)), None),
         previous_quantity=sum(int(item.get("quantity", 1) or 0) for item in old),
+        told_apart=_digest(old, items),
     )
+
+
+def _digest(old: list[Json], items: list[Json]) -> str:
+    """Tells two changes of one second apart."""
+    change = repr((_contents(old), _contents(items))).encode()
+    return blake2b(change, digest_size=4).hexdigest()
 
 
 def _previous_items(subscription: Json, previous: Json) -> list[Json] | None:
@@ -171,18 +179,20 @@ def _pause_changes(subscription: Json, before: Json, announced: datetime) -> Ite
     was, is_now = mapping(before.get("pause_collection")), subscription.get("pause_collection")
     if bool(was) != bool(is_now):
         name = "subscription_paused" if is_now else "subscription_resumed"
-        yield _repeatable(subscription, name, announced, pause="collection")
+        yield _repeatable(subscription, name, announced, "collection", pause="collection")
     old, new = before.get("status"), subscription.get("status")
     if old != new and "paused" in (old, new) and new != "canceled":
         name = "subscription_paused" if new == "paused" else "subscription_resumed"
-        yield _repeatable(subscription, name, announced, pause="status")
+        yield _repeatable(subscription, name, announced, "status", pause="status")
 
 
-def _repeatable(subscription: Json, name: str, announced: datetime, **properties: Any) -> Fact:
-    """A change that can happen again: the webhook event's second is part of its key."""
+def _repeatable(
+    subscription: Json, name: str, announced: datetime, told_apart: str = "", **properties: Any
+) -> Fact:
+    """A change that can happen again: the webhook event's second is part of its key, and
+    `told_apart` where two of one name can fall into it."""
     key = f"{name}:{shapes.text(subscription, 'id')}:{int(announced.timestamp())}"
-    if "pause" in properties:
-        key += f":{properties['pause']}"
+    key += f":{told_apart}" if told_apart else ""
     return _fact(subscription, name, key=key, at=announced, **properties)
 
 

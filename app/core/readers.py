@@ -22,6 +22,14 @@ READERS: dict[str, Callable[[Json, datetime, Json | None], Reading]] = {
 }
 
 
+def _at(error: BaseException) -> str:
+    """The reader that gave up, without the error's words: they quote what customers wrote."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_name if trace else "unknown"
+
+
 def read(event: Mapping[str, Any]) -> Reading:
     """What a snapshot event says. Raises Missing, which names the field that is not as promised."""
     if event.get("object") == "v2.core.event":
@@ -42,4 +50,4 @@ def read(event: Mapping[str, Any]) -> Reading:
         raise
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         name = obj.get("object", "object")
-        raise Missing(f"{name}: {type(error).__name__}: {error}") from error
+        raise Missing(f"{name}: {_at(error)}: {type(error).__name__}") from error

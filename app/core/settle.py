@@ -37,7 +37,7 @@ class Known:
     way: Sequence[str]
     customers: Sequence[str]
     links: Callable[[str], Sequence[Link]]
-    trial_ends: Collection[datetime | None] = ()
+    trial_ends: Collection[tuple[datetime, datetime | None]] = ()
 
 
 def settle(fact: Fact, known: Known, rules: Rules, *, final: bool) -> Settled | None:
@@ -55,13 +55,23 @@ def settle(fact: Fact, known: Known, rules: Rules, *, final: bool) -> Settled | 
             name=name,
             identity=identity_of(link, fact.at, rules.session_window),
             campaign=link.campaign,
-            consent=link.consent,
+            consent=_consent(known, link),
         )
     if rules.fallback == "none":
         withheld = "no identity before the hold ended"
         return Settled(name=name, identity=Identity(), withheld=withheld)
     customer = next(iter(known.customers), None)
-    return Settled(name=name, identity=fallback(customer, known.way))
+    return Settled(name=name, identity=fallback(customer, known.way), consent=_consent(known, None))
+
+
+def _consent(known: Known, speaker: Link | None) -> str | None:
+    """What was said nearest to the fact: a link that names nobody may still refuse."""
+    if speaker is not None and speaker.consent:
+        return speaker.consent
+    for level in (*known.way, *known.customers):
+        if said := [link for link in known.links(level) if link.consent]:
+            return max(said, key=lambda link: (link.stated_at, link.consent or "")).consent
+    return None
 
 
 def _link(fact: Fact, known: Known, *, final: bool) -> Link | None:

@@ -95,7 +95,6 @@ def translate(event: AnalyticsEvent) -> dict[str, Any]:
         "device_id": event.identity.first("device_id"),
         "session_id": event.identity.first("session_id"),
         "ids": dict(event.identity.ids),
-        "identity_source": event.identity.source,
         "identity_fallback": event.identity.fallback,
         "properties": dict(event.properties),
         "revenue": _revenue(event),

@@ -30,6 +30,7 @@ def make_engine(
     }
     engine = create_engine(
         make_url(url),
+        hide_parameters=True,  # RQ keeps a failed job's traceback in Redis, and logs it
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=False,  # a dead connection fails one statement; the caller retries

@@ -236,7 +236,6 @@ analytics_events = Table(
         postgresql_where=text("name IN ('subscription_started', 'subscription_cancelled')"),
     ),
     Index("analytics_events_webhook_event", "webhook_event_id"),
-    Index("analytics_events_held", "held_until", postgresql_where=text("state = 'held'")),
 )
 # What a held analytics event waits to hear of: a row per Stripe id.
 identity_waits = Table(

@@ -38,16 +38,16 @@ def add_snapshots(connection: Connection, snapshots: Iterable[tuple[Kept, Snapsh
 
 def trial_ends(
     connection: Connection, subscriptions: Collection[Scoped]
-) -> Mapping[Scoped, set[datetime | None]]:
-    """Every trial end that a subscription's snapshots name; no key: no snapshot yet."""
+) -> Mapping[Scoped, set[tuple[datetime, datetime | None]]]:
+    """(when it was stated, trial end) of every snapshot of these; no key: no snapshot yet."""
     query = text("""
-        SELECT DISTINCT s.account, s.livemode, s.subscription, s.trial_end
+        SELECT DISTINCT s.account, s.livemode, s.subscription, s.stated_at, s.trial_end
         FROM subscription_snapshots s
         JOIN unnest(CAST(:accounts AS text[]), CAST(:livemodes AS boolean[]), CAST(:ids AS text[]))
             AS o (account, livemode, id)
           ON s.subscription = o.id AND s.account = o.account AND s.livemode = o.livemode
     """)
-    found: dict[Scoped, set[datetime | None]] = defaultdict(set)
+    found: dict[Scoped, set[tuple[datetime, datetime | None]]] = defaultdict(set)
     for row in connection.execute(query, columns(subscriptions)):
-        found[(row.account, row.livemode, row.subscription)].add(row.trial_end)
+        found[(row.account, row.livemode, row.subscription)].add((row.stated_at, row.trial_end))
     return found

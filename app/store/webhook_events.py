@@ -49,10 +49,11 @@ WITH decided AS (
     ) AS d (id, verdict, reason)
 ), done AS (
     DELETE FROM work w USING decided d WHERE w.lane = 'process' AND w.ref_id = d.id
+    RETURNING d.id, d.verdict, d.reason
 )
 UPDATE webhook_events e
 SET verdict = d.verdict, reason = d.reason, decided_at = clock_timestamp()
-FROM decided d WHERE e.id = d.id
+FROM done d WHERE e.id = d.id
 """)
 
 
@@ -124,7 +125,7 @@ def claim(connection: Connection, limit: int, after: int = 0) -> list[Kept]:
 
 
 def decide(connection: Connection, verdicts: Sequence[Verdict]) -> None:
-    """Write the verdicts and take their rows off the work table."""
+    """Write the verdicts of what is still at work, and take it off the work table."""
     connection.execute(
         DECIDE,
         {

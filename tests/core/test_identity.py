@@ -232,7 +232,7 @@ def test_the_nearest_level_answers_alone_and_ids_are_never_mixed() -> None:
     )
 
 
-def test_a_level_that_names_nobody_is_passed_over_with_all_that_it_says() -> None:
+def test_a_level_that_names_nobody_is_passed_over_but_its_refusal_holds() -> None:
     nobody = a_link({"session_id": "9"}, campaign={"utm_source": "y"}, consent="denied")
 
     assert settled({"in_1": [nobody], "sub_1": [SUBSCRIPTIONS]}) == Settled(
@@ -241,6 +241,17 @@ def test_a_level_that_names_nobody_is_passed_over_with_all_that_it_says() -> Non
             ids={"user_id": "subs", "device_id": "dev"}, source="subscription.metadata"
         ),
         campaign={"utm_source": "x"},
+        consent="denied",
+    )
+
+
+def test_a_refusal_without_any_id_goes_with_the_pseudonym() -> None:
+    refusal = a_link({}, consent="denied")
+
+    assert settled({"sub_1": [refusal]}, final=True) == Settled(
+        name="refund_created",
+        identity=Identity(ids={"device_id": "stripe:cus_1"}, source="fallback", fallback=True),
+        consent="denied",
     )
 
 
@@ -283,7 +294,7 @@ def test_a_payment_without_customer_falls_back_to_the_last_id_on_its_way() -> No
 
 def test_a_bill_for_a_change_within_a_period_is_withheld_as_beginning_none() -> None:
     bill = Fact(key="k", name="trial_converted", at=NOON, about=("in_1",), cycle_start=NOON)
-    known = Known(way=("in_1",), customers=(), links=lambda _: (), trial_ends={NOON - DAY})
+    known = Known(way=("in_1",), customers=(), links=lambda _: (), trial_ends={(NOON, NOON - DAY)})
 
     assert settle(bill, known, RULES, final=False) == Settled(
         name="trial_converted", identity=Identity(), withheld="begins no paid period"

@@ -142,27 +142,40 @@ def test_halves_of_different_things_join_to_nothing(halves: list[Fact]) -> None:
 TRIAL_END = NOON
 
 
+BEFORE, SINCE = TRIAL_END - HOUR, TRIAL_END + HOUR  # when a subscription event was created
+Trials = set[tuple[datetime, datetime | None]]
+
+
 @pytest.mark.parametrize(
     ("trial_ends", "name"),
     [
-        ({TRIAL_END}, "trial_converted"),
-        ({None, TRIAL_END}, "trial_converted"),  # told of the trial by an early event alone
-        ({TRIAL_END + HOUR, TRIAL_END}, "trial_converted"),  # cut short, and we know
-        ({None}, "subscription_renewed"),
-        ({TRIAL_END - HOUR}, "subscription_renewed"),
-        ({TRIAL_END - HOUR, None}, "subscription_renewed"),
+        ({(SINCE, TRIAL_END)}, "trial_converted"),
+        ({(TRIAL_END, TRIAL_END)}, "trial_converted"),  # said in the very second
+        ({(BEFORE, TRIAL_END + HOUR), (SINCE, TRIAL_END)}, "trial_converted"),  # cut short
+        ({(BEFORE, TRIAL_END - HOUR), (SINCE, TRIAL_END)}, "trial_converted"),  # extended
+        ({(SINCE, None)}, "subscription_renewed"),
+        ({(SINCE, TRIAL_END - HOUR)}, "subscription_renewed"),
+        ({(BEFORE, None), (SINCE, TRIAL_END - HOUR)}, "subscription_renewed"),
     ],
 )
 @pytest.mark.parametrize("final", [False, True])
 def test_a_paid_period_that_starts_at_a_trials_end_converts_it_and_any_other_renews(
-    trial_ends: set[datetime | None], name: str, final: bool
+    trial_ends: Trials, name: str, final: bool
 ) -> None:
     assert cycle_name(TRIAL_END, trial_ends, final=final) == name
 
 
-@pytest.mark.parametrize("trial_ends", [set(), {TRIAL_END + HOUR}, {None, TRIAL_END + HOUR}])
-def test_it_waits_for_the_subscription_or_for_the_end_of_its_trial_and_then_is_a_renewal(
-    trial_ends: set[datetime | None],
+@pytest.mark.parametrize(
+    ("trial_ends", "at_last"),
+    [
+        (set(), "subscription_renewed"),
+        ({(BEFORE, TRIAL_END + HOUR)}, "subscription_renewed"),
+        ({(BEFORE, None)}, "subscription_renewed"),
+        ({(BEFORE, TRIAL_END)}, "trial_converted"),
+    ],
+)
+def test_it_waits_for_what_is_said_once_the_period_began_and_is_then_told_as_it_is_known(
+    trial_ends: Trials, at_last: str
 ) -> None:
     assert cycle_name(TRIAL_END, trial_ends, final=False) is None
-    assert cycle_name(TRIAL_END, trial_ends, final=True) == "subscription_renewed"
+    assert cycle_name(TRIAL_END, trial_ends, final=True) == at_last

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.core.retry import BASE, CAP, DAY, GIVE_UP, SLOW, delay
+from app.core.retry import BASE, CAP, DAY, GIVE_UP, SLOW, delay, gives_up_at
 
 # A slow machine is no failure.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -34,10 +34,8 @@ def test_the_wait_is_drawn_from_one_second_up_so_that_what_failed_together_parts
     assert [delay(attempt, 0.0, least) for attempt in (1, 5, 50)] == [1.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize(
-    ("age", "longest"), [(DAY - 1, CAP), (DAY, SLOW), (GIVE_UP - 1, SLOW), (GIVE_UP, None)]
-)
-def test_hourly_for_a_day_then_six_hourly_for_two_weeks(age: float, longest: float | None) -> None:
+@pytest.mark.parametrize(("age", "longest"), [(DAY - 1, CAP), (DAY, SLOW), (GIVE_UP - 1, SLOW)])
+def test_hourly_for_a_day_then_six_hourly_for_two_weeks(age: float, longest: float) -> None:
     assert delay(30, age, most) == longest
 
 
@@ -53,8 +51,13 @@ def test_who_asks_for_more_time_gets_it(asked: float, jitter: Jitter, expected: 
     assert delay(1, 0.0, jitter, asked) == expected
 
 
-def test_nobody_is_waited_for_beyond_the_end() -> None:
-    assert delay(1, GIVE_UP, most, 60.0) is None
+@pytest.mark.parametrize(
+    ("window", "limit"), [(None, GIVE_UP), (7 * DAY, 7 * DAY), (90 * DAY, GIVE_UP)]
+)
+def test_nothing_is_tried_past_two_weeks_or_the_dedupe_window(
+    window: float | None, limit: float
+) -> None:
+    assert gives_up_at(window) == limit
 
 
 @unhurried
@@ -62,5 +65,4 @@ def test_nobody_is_waited_for_beyond_the_end() -> None:
 def test_every_wait_is_within_its_bounds(attempt: int, age: float, luck: float) -> None:
     seconds = delay(attempt, age, lambda low, high: low + luck * (high - low))
 
-    assert seconds is not None
     assert 1.0 <= seconds <= (SLOW if age >= DAY else min(CAP, BASE * 2 ** min(attempt - 1, 20)))

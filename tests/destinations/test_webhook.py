@@ -41,7 +41,6 @@ def test_everything_known_is_in_the_body() -> None:
             "device_id": "dev_7",
             "session_id": None,
             "ids": {"user_id": "user_7", "device_id": "dev_7"},
-            "identity_source": "subscription.metadata",
             "identity_fallback": False,
             "properties": {"product_id": "prod_pro"},
             "revenue": {"minor": 1299, "currency": "usd", "major": "12.99"},
