@@ -113,7 +113,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("BRIDGE_SESSION_WINDOW", "session_window", forms.whole(0, 2_592_000, "seconds"),
              "seconds after a checkout in which events still carry its session id"),
     Variable("BRIDGE_STANDALONE_PAYMENTS", "standalone_payments", forms.choice("hold", "book"),
-             "payments without Checkout or invoice: hold for a person, or book as revenue"),
+             "payments that no Checkout claims: hold; or book, on an account without any invoices"),
     Variable("BRIDGE_CONSENT_UNKNOWN", "consent_unknown", forms.choice("send", "skip"),
              "events of unknown consent to analytics destinations: send or skip"),
     Variable("BRIDGE_ALLOW_LOCAL_URLS", "allow_local_urls", forms.YES_OR_NO,
