@@ -25,7 +25,7 @@ BUDGET = 20.0  # seconds of one call, far inside RQ's job timeout
 log = structlog.get_logger()
 
 
-def _where(error: BaseException) -> str:
+def where(error: BaseException) -> str:
     """File and line, without the message, which may quote what a destination sent."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{frame.filename}:{frame.lineno}"
@@ -121,7 +121,7 @@ class Drain:
                         self._threads.pop(lane, None)
                         return
         except Exception as error:  # the thread's end: its rows fall due again with their lease
-            log.error("lane.failed", lane=lane, error=type(error).__name__, at=_where(error))
+            log.error("lane.failed", lane=lane, error=type(error).__name__, at=where(error))
             with self._guard:
                 self._threads.pop(lane, None)
         finally:

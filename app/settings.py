@@ -102,7 +102,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("STRIPE_WEBHOOK_SECRET", "webhook_secrets", forms.WEBHOOK_SECRETS,
              "signing secrets of the webhook endpoints, all tried", secret=True, where=WEBHOOKS),
     Variable("STRIPE_API_KEY", "stripe_api_key", forms.STRIPE_KEY,
-             "optional, restricted and read-only will do: enrichment, gaps, reconcile",
+             "optional, restricted and read-only will do: doctor checks the endpoint",
              secret=True, where=API_KEYS),
     Variable("STRIPE_API_BASE", "stripe_api_base", forms.API_BASE,
              "where Stripe's API is asked; another one for tests"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -164,3 +165,58 @@ def test_trigger_says_when_nothing_answers(tmp_path: Path, env: dict[str, str]) 
 
     assert done.returncode == 3
     assert "bridge dev" in done.stderr
+
+
+def test_a_port_that_is_taken_is_a_sentence_and_exit_code_3(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        web = bridge("web", env={**env, "PORT": port}, cwd=tmp_path)
+        dev = bridge("dev", env={**env, "PORT": port}, cwd=tmp_path)
+
+    assert (web.returncode, dev.returncode) == (3, 3)
+    assert f"Port {port}" in web.stderr
+    assert "Traceback" not in web.stderr + dev.stderr
+
+
+def test_what_a_killed_bridge_left_is_not_a_running_one(tmp_path: Path) -> None:
+    left = tmp_path / ".bridge"
+    left.mkdir()
+    (left / "lock").touch()
+    (left / "running.json").write_text('{"database_url": "x", "redis_url": "y", "port": 1}')
+
+    done = bridge("events", env={}, cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "No database: start `bridge dev`, or set DATABASE_URL.\n"
+
+
+def test_trigger_without_a_bridge_leaves_nothing_behind(tmp_path: Path) -> None:
+    done = bridge("trigger", "invoice.paid", env={}, cwd=tmp_path)
+
+    assert done.returncode == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_children_see_no_setting_of_the_users_own_env_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("BRIDGE_IDENTITY_HOLD=77\n")
+
+    ours = bridge("config", "--json", env={}, cwd=tmp_path)
+    childs = bridge("config", "--json", env={"BRIDGE_NO_DOTENV": "1"}, cwd=tmp_path)
+
+    holds = [
+        {one["name"]: one["value"] for one in json.loads(done.stdout)}["BRIDGE_IDENTITY_HOLD"]
+        for done in (ours, childs)
+    ]
+    assert [str(hold) for hold in holds] == ["77", "900"]
+
+
+def test_a_filter_that_matches_nothing_says_so(
+    tmp_path: Path, env: dict[str, str], lived: list[str]
+) -> None:
+    none = bridge("events", "--verdict", "quarantined", env=env, cwd=tmp_path)
+    wrong = bridge("events", "--verdict", "nonsense", env=env, cwd=tmp_path)
+
+    assert (none.returncode, none.stdout) == (0, "No webhook event matches.\n")
+    assert wrong.returncode == 2

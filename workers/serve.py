@@ -13,7 +13,7 @@ from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 from rq.worker.base import StopRequested
 
-from app.drain import Drain
+from app.drain import Drain, where
 from app.queue import QUEUE, connect, ring, silence
 from app.settings import Settings
 from app.store.db import make_engine
@@ -135,4 +135,4 @@ def _sweep(drain: Drain, redis: Redis | None, stopping: threading.Event) -> None
             if waited is not None and (waited > OVERDUE or redis is None or not ring(redis)):
                 drain.run()
         except Exception as error:  # the last that looks for what is due: it outlives anything
-            log.error("sweep.failed", error=type(error).__name__)
+            log.error("sweep.failed", error=type(error).__name__, at=where(error))

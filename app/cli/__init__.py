@@ -1,6 +1,7 @@
 """The `bridge` command line. Each module here holds one family of verbs."""
 
 import logging
+import os
 import sys
 
 import typer
@@ -29,7 +30,8 @@ act.add_to(cli)
 
 def main() -> None:
     """Run the command line; every expected failure leaves a sentence and its exit code."""
-    load_dotenv(".env")  # what the environment says already, stands
+    if os.environ.get("BRIDGE_NO_DOTENV") != "1":  # our children have what we have, no more
+        load_dotenv(".env")  # what the environment says already, stands
     configure(logging.INFO)
     try:
         cli(prog_name="bridge")

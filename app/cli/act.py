@@ -46,6 +46,8 @@ def trigger(
     if event_type not in SAMPLES:
         raise stop(USAGE, f"No sample of {event_type}. There are: {', '.join(sorted(SAMPLES))}.")
     settings = load_from_environment()
+    if not settings.webhook_secrets and running(settings) is None:
+        raise stop(OUT_OF_REACH, "No bridge runs here: start `bridge dev`.")
     secret = local_secret(settings).value
     for _ in range(count):
         events = _sample(event_type, api_version)

@@ -1,6 +1,7 @@
 """bridge demo: a simulated SaaS posts its webhooks to the real door, and the sums are compared."""
 
 import os
+import shlex
 import shutil
 import socket
 import time
@@ -91,7 +92,7 @@ def _live(
 
 
 def _linger(up: Stack, settings: Settings, stopping: Event) -> None:
-    look = f"BRIDGE_DATA_DIR={settings.data_dir} .venv/bin/bridge"
+    look = f"BRIDGE_DATA_DIR={shlex.quote(str(settings.data_dir))} .venv/bin/bridge"
     screen.print(f"\nLeft running at {up.url}; Ctrl-C stops it. From another terminal:")
     for verb in ("events", "deliveries", "trigger invoice.paid", "events --type refund.created"):
         screen.print(f"  {look} {verb}")

@@ -1,6 +1,6 @@
 """bridge events, deliveries, config, doctor: what there is, and what is wrong."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -25,6 +25,8 @@ from app.settings import load_from_environment, shown
 from app.store import browse
 from app.store.browse import Filter, Row
 
+Verdict = Literal["waiting", "processed", "ignored", "quarantined"]
+State = Literal["pending", "delivered", "skipped", "dead"]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout alone.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Rows at most.")]
 
@@ -47,7 +49,7 @@ def list_events(
         str | None, typer.Option("--type", help="Stripe type, * for any part.")
     ] = None,
     verdict: Annotated[
-        str | None, typer.Option(help="waiting, processed, ignored or quarantined.")
+        Verdict | None, typer.Option(help="What became of them.", show_choices=True)
     ] = None,
     limit: Limit = 20,
     json_: Json = False,
@@ -69,7 +71,9 @@ def list_events(
             "verdict": lambda row: row["verdict"],
             "reason": lambda row: row["reason"],
         },
-        "No webhook event yet. Try `bridge trigger invoice.paid`.",
+        "No webhook event matches."
+        if type_ or verdict
+        else "No webhook event yet. Try `bridge trigger invoice.paid`.",
     )
 
 
@@ -127,7 +131,11 @@ def _print_way(way: dict[str, Any]) -> None:
     _hop(event["received_at"], "received", f"{event['origin']}, {event['bytes']:,} bytes, {mode}")
     if event["api_version"]:
         screen.print(f"{'':21}API version {escape(event['api_version'])}")
-    _hop(event["decided_at"], event["verdict"], event["reason"] or ", ".join(way["understood"]))
+    _hop(
+        event["decided_at"],
+        event["verdict"],
+        event["reason"] or ", ".join(way["understood"]) or "nothing by itself",
+    )
     for entry in way["revenue_entries"]:
         money = Money(entry["minor"], entry["currency"])
         _hop(entry["recorded_at"], "booked", f"{entry['key']}  {money}")
@@ -157,7 +165,7 @@ def _hop(at: Any, word: str, detail: str, indent: int = 0) -> None:
 
 def list_deliveries(
     context: typer.Context,
-    state: Annotated[str | None, typer.Option(help="pending, delivered, skipped or dead.")] = None,
+    state: Annotated[State | None, typer.Option(help="How far they got.")] = None,
     destination: Annotated[str | None, typer.Option(help="Its name.")] = None,
     limit: Limit = 20,
     json_: Json = False,
@@ -183,7 +191,9 @@ def list_deliveries(
                 row["reason"] or (row["state"] == "pending" and row["answer"]) or ""
             ),
         },
-        "No delivery yet." + ("" if destination else " Is a destination set? See `bridge config`."),
+        "No delivery matches."
+        if state or destination
+        else "No delivery yet. Is a destination set? See `bridge config`.",
     )
 
 

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import Connection
 
+from app.local.stores import in_use
 from app.settings import Settings, WebhookSecret, load_from_environment
 from app.store.db import make_engine
 
@@ -55,11 +56,13 @@ def running_file(settings: Settings) -> Path:
 
 
 def running(settings: Settings) -> Running | None:
-    """The stack that runs on this data folder, if one does."""
+    """The stack that runs on this data folder, if one does; what a killed one left is not one."""
+    if not in_use(settings.data_dir):
+        return None
     try:
         return Running(**json.loads(running_file(settings).read_text()))
     except FileNotFoundError:
-        return None
+        return None  # it is starting
 
 
 @contextmanager
@@ -81,9 +84,7 @@ def database_url(settings: Settings) -> str:
         return settings.database_url
     if stack := running(settings):
         return stack.database_url
-    raise stop(
-        OUT_OF_REACH, "No database: start `bridge dev` (or `bridge demo`), or set DATABASE_URL."
-    )
+    raise stop(OUT_OF_REACH, "No database: start `bridge dev`, or set DATABASE_URL.")
 
 
 @contextmanager

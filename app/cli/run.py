@@ -1,6 +1,7 @@
 """bridge dev, web, worker, migrate, test: what runs."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -70,6 +71,7 @@ def stack(
         seen = {name: value for name, value in environ.items() if name not in files}
         env = {**seen, **urls, "PORT": str(port), "BRIDGE_DATA_DIR": str(settings.data_dir)}
         env["BRIDGE_NO_BOOTSTRAP"] = "1"  # they run in the environment that we run in
+        env["BRIDGE_NO_DOTENV"] = "1"
         if not settings.webhook_secrets:
             env["STRIPE_WEBHOOK_SECRET"] = f"local={local_secret(settings).value}"
         bridge = (sys.executable, "-m", "app")
@@ -89,6 +91,20 @@ def stack(
             )
 
 
+def refuse_taken_port(host: str, port: int) -> None:
+    """The web server would share it silently, and webhooks would be split between two bridges."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise stop(
+                OUT_OF_REACH,
+                f"Port {port} of {host} cannot be used: {error.strerror}. Stop what has it, or set"
+                " PORT.",
+            ) from None
+
+
 def dev(
     workers: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 1,
 ) -> None:
@@ -97,6 +113,7 @@ def dev(
     Data stays in BRIDGE_DATA_DIR (default .bridge/). Ctrl-C stops everything in order.
     """
     settings = load_from_environment()
+    refuse_taken_port(settings.host, settings.port)
     with (
         stop_signals() as stopping,
         stack(settings, settings.port, workers, os.environ, None) as up,
@@ -117,6 +134,7 @@ def web() -> None:
     from granian.server import Server
 
     settings = load_from_environment(needs=("DATABASE_URL", "STRIPE_WEBHOOK_SECRET"))
+    refuse_taken_port(settings.host, settings.port)
     server = Server(
         "app:create_app",
         factory=True,

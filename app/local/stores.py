@@ -20,7 +20,7 @@ from app.local.programs import StoresUnavailable, require_process_library
 if TYPE_CHECKING:
     from app.local.servers import Postgres, Valkey
 
-__all__ = ["AlreadyRunning", "EmbeddedStores", "Stores", "StoresUnavailable", "stores"]
+__all__ = ["AlreadyRunning", "EmbeddedStores", "Stores", "StoresUnavailable", "in_use", "stores"]
 
 
 class AlreadyRunning(Exception):
@@ -50,6 +50,21 @@ def stores(data_dir: Path, *, postgres: bool = True, valkey: bool = True) -> Ite
         yield embedded.start()
     finally:
         embedded.stop()
+
+
+def in_use(data_dir: Path) -> bool:
+    """Whether a living process has this data folder. What a killed one left does not count."""
+    try:
+        lock = os.open(data_dir / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 class EmbeddedStores:
