@@ -4,7 +4,7 @@ Answers: 200 kept or kept before; 400 not Stripe's signature or not an event; 40
 method or type; 413 too large; 503 not kept (Stripe sends it again). Never a word of detail.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from time import monotonic, time
@@ -37,6 +37,7 @@ class Door:
         self._together = Together[Arrived, bool](self._keep_all)
         self._ring = ring
         self._deaf_until = 0.0
+        self._unrung: deque[None] = deque()  # commits that no worker was told of yet
         self.counted: Counter[str] = Counter()
 
     def receive(self, body: bytes, header: str) -> tuple[int, str]:
@@ -64,9 +65,7 @@ class Door:
                 "webhook.not_kept", error=type(error).__name__, webhook_event=envelope.event_id
             )
             return 503, "not_kept"
-        if new and monotonic() > self._deaf_until and not self._ring():
-            # A hung Redis would cost every request its timeout; the sweep finds the rows.
-            self._deaf_until = monotonic() + DEAF
+        self._ring_once()
         word = "kept" if new else "duplicate"
         log.info(
             "webhook.received",
@@ -77,6 +76,16 @@ class Door:
         )
         return 200, word
 
+    def _ring_once(self) -> None:
+        """One ring for each shared commit, by whichever of its requests comes first."""
+        try:
+            self._unrung.pop()
+        except IndexError:
+            return
+        if monotonic() > self._deaf_until and not self._ring():
+            # A hung Redis would cost every request its timeout; the sweep finds the rows.
+            self._deaf_until = monotonic() + DEAF
+
     def _keep_all(self, arrived: Sequence[Arrived]) -> Sequence[bool | Exception]:
         """One statement, which commits as it ends. If a row of several is refused, each alone."""
         try:
@@ -86,6 +95,8 @@ class Door:
             if len(arrived) == 1 or isinstance(error, OperationalError):
                 raise
             return [self._keep_alone(one) for one in arrived]
+        if any(new):
+            self._unrung.append(None)
         return new
 
     def _keep_alone(self, arrived: Arrived) -> bool | Exception:
