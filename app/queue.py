@@ -1,7 +1,7 @@
 """The doorbell: the only use of RQ outside the workers. A job says "drain", never what.
 
 Nothing here is needed for correctness. Whatever Redis does (down, hung, full, flushed), rows
-stay due in Postgres and the sweep finds them; so every error is counted and passed over.
+stay due in Postgres and the sweep finds them; so every error is logged and passed over.
 """
 
 from functools import lru_cache

@@ -41,7 +41,12 @@ class Door:
         self.counted: Counter[str] = Counter()
 
     def receive(self, body: bytes, header: str) -> tuple[int, str]:
-        """(status, word) for these bytes; whatever they hold, it does not raise."""
+        """(status, word) for these bytes, counted."""
+        status, word = self._answer(body, header)
+        self.counted[word] += 1
+        return status, word
+
+    def _answer(self, body: bytes, header: str) -> tuple[int, str]:
         try:
             secret = verify(body, header, self._secrets, time())
             envelope = open_envelope(body)
@@ -117,7 +122,6 @@ def in_front(app: WSGIApplication, door: Door) -> WSGIApplication:
             return app(environ, start_response)
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
         status, word = door.receive(body, environ.get("HTTP_STRIPE_SIGNATURE", ""))
-        door.counted[word] += 1
         told = f"{word}\n".encode()
         headers = [("Content-Type", "text/plain; charset=utf-8")]
         headers.append(("Content-Length", str(len(told))))
@@ -146,13 +150,13 @@ def blueprint(door: Door) -> Blueprint:
     @routes.post(PATH)
     def stripe() -> Response:
         if request.mimetype != "application/json":
+            door.counted["not_json"] += 1
             return answer(415, "not_json")
         body = request.get_data(cache=False)
         header = request.headers.get("Stripe-Signature", "")
         return answer(*door.receive(body, header))
 
     def answer(status: int, word: str) -> Response:
-        door.counted[word] += 1
         return Response(f"{word}\n", status, mimetype="text/plain")
 
     return routes

@@ -45,7 +45,7 @@ OF_A_KIND = {
 # Where a fact gets its name, by function and the place of the argument.
 NAMED_BY = {"Fact": None, "_fact": 1, "_repeatable": 1, "_follows": 1}
 UNFIT = re.compile(
-    r"/work/|/tmp/|/root/|reference/|design\.md|index-url|TODO|FIXME|XXX|\bissue #?\d|\bAI\b", re.I
+    r"/(?:work|tmp|root)/|reference/|design\.md|index-url|TODO|FIXME|XXX|\bissue #?\d|\bAI\b", re.I
 )
 
 
