@@ -11,12 +11,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.readers import READERS
 from app.queue import connect
 from app.settings import Settings
+from app.store import ledger
 from app.store.db import make_engine
 from app.store.migrate import head, revision
 from app.stripe_api import StripeRefused, StripeUnavailable, webhook_endpoints
 
 DRIFT = 5.0  # seconds between Postgres's clock and ours
 OLDEST_POSTGRES = 150_000
+ATTRIBUTED_WITHIN = 3600  # seconds in which a checkout or an invoice speaks for a payment
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Finding:
 def examine(settings: Settings, database_url: str | None, redis_url: str | None) -> list[Finding]:
     """All findings. The URLs are the settings' own, or those of the running `bridge dev`."""
     return [
-        *_database(database_url),
+        *_database(settings, database_url),
         *_redis(redis_url),
         *_secrets(settings),
         *_destinations(settings),
@@ -39,7 +41,7 @@ def examine(settings: Settings, database_url: str | None, redis_url: str | None)
     ]
 
 
-def _database(url: str | None) -> Iterator[Finding]:
+def _database(settings: Settings, url: str | None) -> Iterator[Finding]:
     if not url:
         advice = "Start `bridge dev`, or set DATABASE_URL."
         yield Finding("Postgres: none is running here", "wrong", advice)
@@ -48,6 +50,8 @@ def _database(url: str | None) -> Iterator[Finding]:
     try:
         with engine.connect() as connection:
             yield from _postgres(connection)
+            if revision(connection) == head():
+                yield from _payments(settings, connection)
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
         yield Finding(f"Postgres: {reason}", "wrong", "Check DATABASE_URL and that it is running.")
@@ -81,6 +85,19 @@ def _postgres(connection: Connection) -> Iterator[Finding]:
     else:
         advice = "Run NTP on both: Stripe's signatures are refused beyond 300 s of drift."
         yield Finding(f"Clock: {drift:.0f} s away from Postgres's", "wrong", advice)
+
+
+def _payments(settings: Settings, connection: Connection) -> Iterator[Finding]:
+    """Captured money that is no revenue yet, and money that may count twice."""
+    if settings.standalone_payments == "book" and ledger.has_invoices(connection):
+        advice = "This account has invoices: with book, what pays them counts twice. Set hold."
+        yield Finding("BRIDGE_STANDALONE_PAYMENTS is book", "wrong", advice)
+    waiting = ledger.unattributed_payments(connection, 1, older_than=ATTRIBUTED_WITHIN)
+    if waiting:
+        advice = "`bridge revenue unattributed` lists them and says what would speak for them."
+        yield Finding("Payments that nobody claims, for more than an hour", "doubtful", advice)
+    else:
+        yield Finding("Every captured payment is claimed", "fine")
 
 
 def _redis(url: str | None) -> Iterator[Finding]:

@@ -12,13 +12,17 @@ from time import monotonic
 import structlog
 from sqlalchemy import Engine
 
+from app.ask import ask
 from app.deliver import DEADLINE, LEASE, Lane, deliver
 from app.destinations.base import Destination
 from app.destinations.http import Http
+from app.hydrate import hydrate
+from app.measure import measure
 from app.process import process
 from app.release import release_ended_holds
 from app.settings import Settings
 from app.store import work
+from app.stripe_api import StripeApi
 
 BUDGET = 20.0  # seconds of one call, far inside RQ's job timeout
 
@@ -46,6 +50,7 @@ class Drain:
         self._settings = settings
         self._ring = ring
         self._destinations = {work.lane_of(one.name): one for one in settings.destinations}
+        self._asides = self._aside_lanes()
         self._one_at_a_time = threading.Lock()
         self._guard = threading.Lock()
         self._threads: dict[str, threading.Thread] = {}
@@ -54,7 +59,19 @@ class Drain:
 
     @property
     def lanes(self) -> list[str]:
-        return [work.PROCESS, work.RELEASE, *self._destinations]
+        return [work.PROCESS, work.RELEASE, *self._asides, *self._destinations]
+
+    def _aside_lanes(self) -> dict[str, Callable[[], int]]:
+        """What is worked out beside the stream; without an API key nothing is asked of Stripe."""
+        settings, engine = self._settings, self._engine
+        if not settings.stripe_api_key:
+            return {work.MEASURE: lambda: measure(engine, settings)}
+        api = StripeApi(settings.stripe_api_key, settings.stripe_api_base)
+        return {
+            work.MEASURE: lambda: measure(engine, settings, api),
+            work.HYDRATE: lambda: hydrate(engine, api),
+            work.ASK: lambda: ask(engine, api),
+        }
 
     def run(self) -> bool:
         """Serve until nothing is due that is not being served, or the budget is spent.
@@ -89,7 +106,7 @@ class Drain:
         """One look at every lane; True if there may be more to do at once."""
         with self._engine.connect() as connection:
             due = work.due_lanes(connection, self.lanes)
-        for lane in due & self._destinations.keys():
+        for lane in due & (self._destinations.keys() | self._asides.keys()):
             self._serve(lane)
         done = 0
         if work.PROCESS in due:
@@ -109,13 +126,18 @@ class Drain:
             thread.start()
 
     def _lane(self, lane: str) -> None:
-        """A lane thread: claims until nothing is due, holding one of the lane's slots."""
+        """A lane thread: works until nothing is due there; for a destination, holding one of
+        its slots."""
         http = Http(allow_local=self._settings.allow_local_urls)
         try:
             while True:
                 with self._guard:
                     self._knocked.discard(lane)
-                self._hold_slot(self._destinations[lane], lane, http)
+                if lane in self._asides:
+                    while not self._stopping.is_set() and self._asides[lane]():
+                        pass
+                else:
+                    self._hold_slot(self._destinations[lane], lane, http)
                 with self._guard:
                     if lane not in self._knocked or self._stopping.is_set():
                         self._threads.pop(lane, None)

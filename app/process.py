@@ -4,28 +4,41 @@ Everything that follows from a batch of webhook events is written in one transac
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
-from app.core.envelope import NotAnEvent, parse
+from app.core.envelope import THIN, NotAnEvent, parse
 from app.core.facts import Fact, Reading
+from app.core.identity import nearest
 from app.core.joins import joined
 from app.core.read_payment import standalone_payment
-from app.core.readers import read
-from app.core.stripe_shapes import Missing
+from app.core.readers import READERS, read
+from app.core.settle import awaited_prices
+from app.core.stripe_shapes import Missing, id_of, text, time
 from app.release import release
 from app.settings import Settings
-from app.store import analytics_events, identities, ledger, subscriptions, webhook_events
+from app.store import (
+    analytics_events,
+    catalogue,
+    identities,
+    ledger,
+    subscriptions,
+    webhook_events,
+    work,
+)
 from app.store.analytics_events import Told
 from app.store.identities import Scope, Scoped
 from app.store.webhook_events import Kept, Verdict
 
 BATCH = 150  # each takes about four join locks, of which Postgres holds some thousands
 TRIES = 5
+ASK_AFTER = 120.0  # seconds: what speaks for a payment mostly comes with it
+NEEDS_KEY = "a thin event carries no object: set STRIPE_API_KEY, then `bridge replay --quarantined`"
 UNWRITABLE = (DBAPIError, RecursionError, TypeError, ValueError)
 
 log = structlog.get_logger()
@@ -41,6 +54,7 @@ class Batch:
 
     readings: list[tuple[Kept, Reading]] = field(default_factory=list)
     quarantined: list[Verdict] = field(default_factory=list)
+    thin: list[tuple[Kept, str | None]] = field(default_factory=list)  # with its snapshot twin
 
     def objects(self) -> set[Scoped]:
         """Every Stripe id that these webhook events may be joined by."""
@@ -134,16 +148,31 @@ def _read(kept: Sequence[Kept]) -> Batch:
     batch = Batch()
     for one in kept:
         try:
-            batch.readings.append((one, read(parse(one.raw))))
+            event = parse(one.raw)
+            if one.hydrated is not None:
+                event = parse(one.hydrated)
+                one = _hydrated(one, event)
+            elif one.type.removeprefix("v1.") in READERS and event.get("object") == THIN:
+                batch.thin.append((one, id_of(event.get("snapshot_event"))))
+                continue
+            batch.readings.append((one, read(event)))
         except (Missing, NotAnEvent) as error:
             log.error("process.quarantined", webhook_event=one.event_id, reason=str(error))
             batch.quarantined.append(Verdict(one.id, "quarantined", str(error)[:500]))
     return batch
 
 
+def _hydrated(one: Kept, event: Mapping[str, Any]) -> Kept:
+    """As the snapshot event would have been kept, so that both say the same of the same second."""
+    created = time(event, "created")
+    return replace(
+        one, created=created, event_id=text(event, "id"), fetched=event.get("fetched") is True
+    )
+
+
 def _write(connection: Connection, settings: Settings, batch: Batch) -> None:
     refs, objects = _lock(connection, batch)
-    _remember(connection, batch)
+    _remember(connection, settings, batch)
     facts = _facts(connection, settings, batch, objects)
     ledger.book(connection, facts, settings.zone)
     told = [
@@ -152,7 +181,29 @@ def _write(connection: Connection, settings: Settings, batch: Batch) -> None:
     ]
     woken = analytics_events.waiting_for(connection, objects)
     release(connection, settings, told=told, held=woken, refs=refs)
-    webhook_events.decide(connection, [*map(_verdict, batch.readings), *batch.quarantined])
+    thin = _thin(connection, settings, batch)
+    verdicts = [*map(_verdict, batch.readings), *batch.quarantined, *thin]
+    webhook_events.decide(connection, verdicts)
+
+
+def _thin(connection: Connection, settings: Settings, batch: Batch) -> list[Verdict]:
+    """Thin events tell nothing by themselves: the snapshot twin does, or Stripe's API."""
+    if not batch.thin:
+        return []
+    twins = webhook_events.kept_of(
+        connection, {(kept.account, kept.livemode, twin) for kept, twin in batch.thin if twin}
+    )
+    verdicts, waiting = [], []
+    for kept, twin in batch.thin:
+        if (kept.account, kept.livemode, twin) in twins:
+            reason = f"its snapshot twin {twin} tells it"
+            verdicts.append(Verdict(kept.id, "ignored", reason))
+        elif settings.stripe_api_key:
+            waiting.append(kept.id)
+        else:
+            verdicts.append(Verdict(kept.id, "quarantined", NEEDS_KEY))
+    webhook_events.await_objects(connection, waiting)
+    return verdicts
 
 
 def _lock(connection: Connection, batch: Batch) -> tuple[identities.Refs, set[Scoped]]:
@@ -174,16 +225,28 @@ def _lock(connection: Connection, batch: Batch) -> tuple[identities.Refs, set[Sc
     return refs, objects | late
 
 
-def _remember(connection: Connection, batch: Batch) -> None:
-    """Write down what later webhook events will be joined with."""
+def _remember(connection: Connection, settings: Settings, batch: Batch) -> None:
+    """Write down what later webhook events will be joined with, and what is to be worked out or
+    asked apart from them."""
     scoped = [((kept.account, kept.livemode), kept, one) for kept, one in batch.readings]
     identities.add_refs(connection, ((s, ref) for s, _, one in scoped for ref in one.refs))
     identities.add_links(connection, ((s, link) for s, _, one in scoped for link in one.links))
-    ledger.add_payments(connection, ((s, one.payment) for s, _, one in scoped if one.payment))
-    ledger.add_standalone(connection, ((s, i) for s, _, one in scoped for i in one.standalone))
+    paid = ledger.add_payments(
+        connection, ((k, one.payment) for _, k, one in scoped if one.payment)
+    )
+    ledger.add_claims(connection, ((s, claim) for s, _, one in scoped for claim in one.claims))
     subscriptions.add_snapshots(
         connection, ((kept, one.snapshot) for _, kept, one in scoped if one.snapshot)
     )
+    catalogue.add(
+        connection, ((s, kept.id, item) for s, kept, one in scoped for item in one.catalogue)
+    )
+    worth = [kept.id for _, kept, one in scoped if one.snapshot or one.catalogue]
+    work.put(connection, work.MEASURE, worth)
+    if settings.stripe_api_key:
+        # A charge without payment intent cannot be asked about.
+        of_intents = {k.id for _, k, one in scoped if one.payment and one.payment.id[:3] == "pi_"}
+        work.put(connection, work.ASK, [one for one in paid if one in of_intents], ASK_AFTER)
 
 
 def _facts(
@@ -195,11 +258,11 @@ def _facts(
     for kept, reading in batch.readings:
         scope = (kept.account, kept.livemode)
         carrier[scope] = kept
-        by_scope[scope] += [(kept, fact) for fact in reading.facts]
+        by_scope[scope] += [(kept, _with_own(fact, reading)) for fact in reading.facts]
     book_all = settings.standalone_payments == "book"
-    for scope, payment in ledger.claimed_payments(connection, objects, book_all=book_all):
-        kept = _named(batch, carrier[scope], payment.payment_intent)
-        by_scope[scope].append((kept, standalone_payment(payment)))
+    for scope, payment, claim in ledger.claimed_payments(connection, objects, book_all=book_all):
+        kept = _named(batch, carrier[scope], payment.id)
+        by_scope[scope].append((kept, standalone_payment(payment, claim)))
     earlier: dict[Scope, list[Fact]] = defaultdict(list)
     for scope, fact in analytics_events.joinable(connection, objects):
         earlier[scope].append(fact)
@@ -213,6 +276,14 @@ def _facts(
             kept = _named(batch, carrier[scope], *fact.about, fact.customer)
             found.setdefault((scope, fact.key), (kept, fact))
     return list(found.values())
+
+
+def _with_own(fact: Fact, reading: Reading) -> Fact:
+    """The fact with what the object that announced it says of itself, silence included."""
+    own = [link for link in reading.links if link.objects[0] == fact.about[0]]
+    if not own:
+        return fact
+    return replace(fact, own=nearest(own) or own[0])
 
 
 def _named(batch: Batch, carrier: Kept, *ids: str | None) -> Kept:
@@ -235,11 +306,13 @@ def _ids(reading: Reading) -> set[str]:
         ids |= {*link.objects, *([link.customer] if link.customer else [])}
     for fact in reading.facts:
         ids |= {*fact.about, *([fact.customer] if fact.customer else [])}
+        ids |= awaited_prices(fact)
     if reading.payment:
-        ids.add(reading.payment.payment_intent)
+        ids.add(reading.payment.id)
     if reading.snapshot:
         ids.add(reading.snapshot.subscription)
-    return ids | set(reading.standalone)
+    ids |= {item.id for item in reading.catalogue}
+    return ids | {claim.payment for claim in reading.claims}
 
 
 def _verdict(item: tuple[Kept, Reading]) -> Verdict:

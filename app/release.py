@@ -12,11 +12,13 @@ from sqlalchemy import Connection, Engine
 from app.core.analytics import AnalyticsEvent, dedupe_id
 from app.core.facts import Link
 from app.core.identity import consents
+from app.core.money import Money
 from app.core.outcome import Skipped
-from app.core.settle import Known, Rules, Settled, settle
+from app.core.settle import Known, Rules, Settled, awaited_prices, settle
+from app.core.taxonomy import allowed
 from app.destinations.base import Destination
 from app.settings import Settings
-from app.store import analytics_events, deliveries, identities, subscriptions
+from app.store import analytics_events, catalogue, deliveries, identities, ledger, subscriptions
 from app.store.analytics_events import Told
 from app.store.identities import Refs, Scoped
 
@@ -54,6 +56,7 @@ def release(
     rules = Rules(
         session_window=timedelta(seconds=settings.session_window),
         fallback=settings.identity_fallback,
+        reference=None if settings.client_reference == "none" else settings.client_reference,
     )
     new = analytics_events.add(
         connection,
@@ -78,7 +81,7 @@ def _waits(told: Sequence[Told], known: Mapping[Scoped, Known]) -> list[tuple[in
         for one in told
         if one.settled is None and one.id is not None
         for around in [known[(*one.scope, one.fact.key)]]
-        for object_id in {*around.way, *around.customers}
+        for object_id in {*around.way, *around.customers, *awaited_prices(one.fact)}
     ]
 
 
@@ -91,7 +94,7 @@ def _objects(told: Sequence[Told]) -> set[Scoped]:
 
 
 def _known(connection: Connection, told: Sequence[Told], refs: Refs) -> dict[Scoped, Known]:
-    """What is known around each of these, read in two queries for all of them."""
+    """What is known around each of these, read in a query of each kind for all of them."""
     ways = {}
     for one in told:
         way, found = refs.climb(one.scope, one.fact.about)
@@ -107,12 +110,27 @@ def _known(connection: Connection, told: Sequence[Told], refs: Refs) -> dict[Sco
         if one.fact.cycle_start and one.fact.subscription
     }
     trials = subscriptions.trial_ends(connection, cycles) if cycles else {}
+    payable = {
+        (*one.scope, object_id)
+        for one, way, _ in ways.values()
+        if one.fact.of_payment
+        for object_id in way
+    }
+    paid = ledger.paid(connection, payable) if payable else {}
+    wanted_prices = {(*one.scope, price) for one in told for price in awaited_prices(one.fact)}
+    prices = catalogue.prices(connection, wanted_prices) if wanted_prices else {}
     return {
         key: Known(
             way=way,
             customers=own,
             links=_links_in(links, one.scope),
             trial_ends=_trials_of(trials, one),
+            paid=[paid[*one.scope, each] for each in way if (*one.scope, each) in paid],
+            prices={
+                price: prices[*one.scope, price]
+                for price in awaited_prices(one.fact)
+                if (*one.scope, price) in prices
+            },
         )
         for key, (one, way, own) in ways.items()
     }
@@ -130,7 +148,7 @@ def _owed(one: Told, settings: Settings) -> list[dict[str, Any]]:
     """A delivery per destination that takes such events: pending with its frozen payload, or
     skipped with the reason."""
     assert one.settled is not None
-    event = _event(one, one.settled)
+    event = _event(one, one.settled, net_of_tax=settings.revenue == "net_of_tax")
     rows = []
     for destination in settings.destinations:
         if not _takes(destination, event):
@@ -163,8 +181,13 @@ def _rendered(destination: Destination, event: AnalyticsEvent, dedupe: UUID) -> 
         return Skipped(f"could not be rendered: {kind}")
 
 
-def _event(one: Told, settled: Settled) -> AnalyticsEvent:
+def _event(one: Told, settled: Settled, *, net_of_tax: bool) -> AnalyticsEvent:
     account, livemode = one.scope
+    revenue = one.fact.money.money if one.fact.money else None
+    if revenue and net_of_tax and settled.tax_minor:
+        revenue = Money(revenue.minor - settled.tax_minor, revenue.currency)
+    properties = {**one.fact.properties, **settled.properties, **settled.campaign}
+    leave = allowed(settled.name)
     return AnalyticsEvent(
         key=one.fact.key,
         account=account,
@@ -172,8 +195,8 @@ def _event(one: Told, settled: Settled) -> AnalyticsEvent:
         name=settled.name,
         occurred_at=one.fact.at,
         identity=settled.identity,
-        properties={**one.fact.properties, **settled.campaign},
-        revenue=one.fact.money.money if one.fact.money else None,
+        properties={name: value for name, value in properties.items() if name in leave},
+        revenue=revenue,
     )
 
 

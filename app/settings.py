@@ -20,6 +20,10 @@ from app.settings_forms import Form, WebhookSecret, Wrong, masked, without_passw
 __all__ = ["VARIABLES", "Settings", "SettingsError", "Shown", "Variable", "WebhookSecret"]
 __all__ += ["load", "load_from_environment", "shown"]
 
+CLIENT_REFERENCES = (
+    *("none", "user_id", "device_id", "segment_anonymous_id", "posthog_distinct_id"),
+    *("mixpanel_device_id", "amplitude_device_id", "ga_client_id"),
+)
 WEBHOOKS = "Stripe dashboard > Developers > Webhooks > your endpoint > Signing secret"
 API_KEYS = "Stripe dashboard > Developers > API keys"
 
@@ -48,6 +52,8 @@ class Settings:
     identity_hold: int = 900  # seconds
     identity_fallback: Literal["customer", "none"] = "customer"
     session_window: int = 86_400  # seconds
+    client_reference: str = "none"
+    revenue: Literal["gross", "net_of_tax"] = "gross"
     standalone_payments: Literal["hold", "book"] = "hold"
     consent_unknown: Literal["send", "skip"] = "send"
     allow_local_urls: bool = False
@@ -112,6 +118,10 @@ VARIABLES: tuple[Variable, ...] = (
              "after the hold: send under a pseudonymous customer id, or do not send"),
     Variable("BRIDGE_SESSION_WINDOW", "session_window", forms.whole(0, 2_592_000, "seconds"),
              "seconds after a checkout in which events still carry its session id"),
+    Variable("BRIDGE_CLIENT_REFERENCE", "client_reference", forms.choice(*CLIENT_REFERENCES),
+             "what a Checkout Session's client_reference_id is, where its metadata has no ids"),
+    Variable("BRIDGE_REVENUE", "revenue", forms.choice("gross", "net_of_tax"),
+             "revenue of analytics events: what was charged, or that less its tax"),
     Variable("BRIDGE_STANDALONE_PAYMENTS", "standalone_payments", forms.choice("hold", "book"),
              "payments that no Checkout claims: hold; or book, on an account without any invoices"),
     Variable("BRIDGE_CONSENT_UNKNOWN", "consent_unknown", forms.choice("send", "skip"),

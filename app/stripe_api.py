@@ -3,22 +3,138 @@
 What it returns is plain values, and what it raises is a sentence for people, without the key.
 """
 
-from collections.abc import Mapping
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
+from urllib.parse import quote
 
 import stripe
 
+stripe.enable_telemetry = False  # it would keep an id in the home folder and send our platform
 CONNECT_TIMEOUT, READ_TIMEOUT = 3.05, 8.0  # seconds, of each of the two tries
-PAGE = 100  # Stripe allows an account 16 webhook endpoints, so there is one page
+PAGE = 100  # the most that Stripe gives; webhook endpoints, 16 an account, are one page
+# What the library trips over where other JSON answers, or bytes that are no text.
+NOT_STRIPES_JSON = (AttributeError, KeyError, TypeError, UnicodeDecodeError)
+# No segment may be "." or "..", also escaped: on the way they are taken for a step up.
+_SEGMENT = r"(?!(?:\.|%2[Ee])+(?:/|\Z))(?:[\w.~-]|%[0-9A-Fa-f]{2})+"
+_PLAIN_PATH = re.compile(rf"/v[12](?:/{_SEGMENT})+", re.ASCII)
 
 
 class StripeUnavailable(Exception):
-    """No usable answer: out of reach, overloaded, or not Stripe at all. Later may be better."""
+    """No usable answer: out of reach, overloaded, or not Stripe at all. Later may be better.
+
+    `retry_after` is how many seconds Stripe asked us to wait, where it did.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class StripeRefused(Exception):
     """Stripe answered no, and will again until someone changes the key or its permissions."""
+
+
+class StripeMissing(Exception):
+    """Stripe knows no such object in this account and mode, or no longer."""
+
+
+class StripeApi:
+    """Reads of Stripe's API. May be shared by threads.
+
+    Answers are Stripe's JSON in the library's pinned version, as plain dicts. `account` is a
+    connected account's id, "" our own. Every read raises StripeUnavailable, StripeRefused or
+    StripeMissing.
+    """
+
+    def __init__(self, api_key: str, api_base: str) -> None:
+        self._base = api_base
+        self._client = _client(api_key, api_base)
+
+    def __repr__(self) -> str:
+        return f"StripeApi(api_base={self._base!r})"
+
+    def get(
+        self, path: str, *, account: str = "", context: str = "", **params: Any
+    ) -> dict[str, Any]:
+        """One GET. `context` is a thin event's: Stripe's API v2 takes no account header."""
+        if not _PLAIN_PATH.fullmatch(path):
+            raise StripeRefused(f"Not a path of Stripe's API, so not asked for: {path!r}.")
+        found = self._answer(path, account, context, params)
+        if isinstance(found, Exception):
+            raise found  # here, where no chain and no frame has the answer: it may echo the key
+        return found
+
+    def _answer(
+        self, path: str, account: str, context: str, params: Mapping[str, Any]
+    ) -> dict[str, Any] | StripeUnavailable | StripeRefused | StripeMissing:
+        try:
+            answer = self._client.raw_request(
+                "get",
+                path,
+                stripe_account=account or None,
+                stripe_context=context or None,
+                **params,
+            )
+        except stripe.StripeError as error:
+            wanted = f"{path} of {account or context}" if account or context else path
+            return _told_of(error, self._base, wanted)
+        except NOT_STRIPES_JSON:
+            return StripeUnavailable(_not_stripe(self._base))
+        found = json.loads(answer.body)
+        return found if isinstance(found, dict) else StripeUnavailable(_not_stripe(self._base))
+
+    def pages(
+        self, path: str, *, account: str = "", context: str = "", **params: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Every object of a list of API v1, in Stripe's order: newest first, but for lines."""
+        after: dict[str, str] = {}
+        more = True
+        while more:
+            page = self.get(path, account=account, context=context, limit=PAGE, **params, **after)
+            rows, more = page.get("data"), page.get("has_more") is True
+            if not _objects(rows) or (more and not rows):
+                raise StripeUnavailable(_not_stripe(self._base))
+            yield from rows
+            after = {"starting_after": rows[-1]["id"]} if rows else {}
+
+    def event(self, event_id: str, account: str = "") -> dict[str, Any]:
+        """A snapshot event of the last 30 days. Its `data` stays in the version of its creation."""
+        return self.get(_at("events", event_id), account=account)
+
+    def thin_event(self, event_id: str, context: str = "") -> dict[str, Any]:
+        """A thin event of the last 30 days, whole: what is pushed lacks `changes`."""
+        return self.get(f"/v2/core/events/{_segment(event_id)}", context=context)
+
+    def related(self, url: str, account: str = "", context: str = "") -> dict[str, Any]:
+        """What a thin event's `related_object.url` names, as it is now.
+
+        The url comes from outside: `get` refuses all but a plain path, so that the key goes to
+        Stripe and the question is a read of one thing.
+        """
+        return self.get(url, account=account, context=context)
+
+    def price(self, price_id: str, account: str = "") -> dict[str, Any]:
+        return self.get(_at("prices", price_id), account=account, expand=["tiers"])
+
+    def coupon(self, coupon_id: str, account: str = "") -> dict[str, Any]:
+        return self.get(_at("coupons", coupon_id), account=account, expand=["applies_to"])
+
+    def subscription(self, subscription_id: str, account: str = "") -> dict[str, Any]:
+        path = _at("subscriptions", subscription_id)
+        return self.get(path, account=account, expand=["discounts"])
+
+    def invoice_payments_of(self, payment_intent: str, account: str = "") -> list[dict[str, Any]]:
+        """The links from this payment intent to invoices; none if it pays no invoice."""
+        payment = {"type": "payment_intent", "payment_intent": payment_intent}
+        return list(self.pages("/v1/invoice_payments", account=account, payment=payment))
+
+    def invoice_lines(self, invoice: str, account: str = "") -> list[dict[str, Any]]:
+        """All lines; an invoice itself shows the first ten."""
+        return list(self.pages(f"{_at('invoices', invoice)}/lines", account=account))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +155,8 @@ def webhook_endpoints(api_key: str, api_base: str) -> list[EndpointInfo]:
         return [_endpoint(each) for each in answer["data"]]
     except stripe.StripeError as error:
         # From None: an answer may echo the key, and a traceback would show it.
-        raise _told(error, api_base) from None
-    except (AttributeError, KeyError, TypeError):
+        raise _told(error, api_base, "Webhook Endpoints") from None
+    except NOT_STRIPES_JSON:
         raise StripeUnavailable(_not_stripe(api_base)) from None
 
 
@@ -63,7 +179,31 @@ def _endpoint(answer: Mapping[str, Any]) -> EndpointInfo:
     )
 
 
-def _told(error: stripe.StripeError, api_base: str) -> StripeUnavailable | StripeRefused:
+def _at(collection: str, object_id: str) -> str:
+    return f"/v1/{collection}/{_segment(object_id)}"
+
+
+def _segment(object_id: str) -> str:
+    """An id in a path. Merchants choose those of coupons and old plans, so it may hold anything."""
+    return quote(object_id, safe="")
+
+
+def _objects(rows: object) -> TypeGuard[list[dict[str, Any]]]:
+    return isinstance(rows, list) and all(isinstance(row, dict) and "id" in row for row in rows)
+
+
+def _told_of(
+    error: stripe.StripeError, api_base: str, wanted: str
+) -> StripeUnavailable | StripeRefused | StripeMissing:
+    """As `_told`, of one object. An address that is not Stripe's answers 404 without a code."""
+    if error.http_status == 404 and error.code:
+        return StripeMissing(f"Stripe has no {wanted} for this key (404).")
+    return _told(error, api_base, wanted)
+
+
+def _told(
+    error: stripe.StripeError, api_base: str, wanted: str
+) -> StripeUnavailable | StripeRefused:
     match error.http_status:
         case None:
             return StripeUnavailable(f"Stripe's API at {api_base} cannot be reached.")
@@ -74,16 +214,27 @@ def _told(error: stripe.StripeError, api_base: str) -> StripeUnavailable | Strip
         case 403:
             return StripeRefused(
                 "STRIPE_API_KEY lacks a permission (403): a restricted key needs read access to"
-                " Webhook Endpoints."
+                f" {wanted}."
             )
         case 429:
-            return StripeUnavailable("Stripe's API is limiting our requests (429); try again.")
+            return StripeUnavailable(
+                "Stripe's API is limiting our requests (429); try again.", _retry_after(error)
+            )
         case status if status < 400:
             return StripeUnavailable(_not_stripe(api_base))
         case status if status >= 500:
             return StripeUnavailable(f"Stripe's API at {api_base} is failing ({status}).")
         case status:
             return StripeRefused(f"Stripe's API at {api_base} refused the request ({status}).")
+
+
+def _retry_after(error: stripe.StripeError) -> float | None:
+    """Seconds of the Retry-After header; a date there is left to the caller's own backoff."""
+    try:
+        seconds = float((error.headers or {}).get("Retry-After", ""))
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def _not_stripe(api_base: str) -> str:

@@ -1,7 +1,7 @@
 """The floors: an import only goes down, and every library has its rooms.
 
 doors      webhook, web, cli, doctor
-actions    process, release, deliver, drain                    workers/ (rung by name)
+actions    process, release, deliver, measure, hydrate, ...    workers/ (rung by name)
 places     store, destinations, stripe_api, queue, settings
 values     core
 """
@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted([*(ROOT / "app").rglob("*.py"), *(ROOT / "workers").rglob("*.py")])
 
 SETTINGS = {"app.settings", "app.settings_environment", "app.settings_forms"}
-ACTIONS = {"app.process", "app.release", "app.deliver", "app.drain", "app.replay"}
+ACTIONS = {"app.process", "app.release", "app.deliver", "app.drain", "app.replay", "app.link"}
+ACTIONS |= {"app.measure", "app.hydrate", "app.ask"}
 PLACES = {"app.core", "app.store", "app.destinations", *SETTINGS}
 # The embedded stores and the processes beside us: a ground floor of their own.
 MACHINE = {"app.local"}
@@ -35,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.log": set(),
     **{name: {"app.destinations", *SETTINGS} for name in SETTINGS},
     **dict.fromkeys(MACHINE, MACHINE),
-    **{name: {*PLACES, *ACTIONS} for name in ACTIONS},
+    **{name: {*PLACES, *ACTIONS, "app.stripe_api"} for name in ACTIONS},
     "app.demo": {"app.demo"},  # sums that share no code with what they check
     "app.doctor": LOW,
     "app.together": set(),

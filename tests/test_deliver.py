@@ -35,6 +35,7 @@ from app.store.schema import analytics_events
 
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
 WAIT = 20.0  # seconds that a condition may take to come true
+pytestmark = pytest.mark.usefixtures("planted")  # what is delivered does not matter here
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def owe(engine: Engine, settings: Settings, *numbers: int) -> None:
                 "livemode": one.livemode,
                 "key": one.key,
                 "uuid": one.id,
-                "schema_version": 1,
+                "schema_version": 2,
                 "name": one.name,
                 "occurred_at": one.occurred_at,
                 "state": "released",

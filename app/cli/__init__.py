@@ -8,7 +8,7 @@ import typer
 from dotenv import load_dotenv
 from sqlalchemy.exc import OperationalError
 
-from app.cli import act, demo, look, run
+from app.cli import act, demo, identities, look, revenue, run
 from app.cli.room import OUT_OF_REACH, RUNNING_ALREADY, USAGE, complain
 from app.local.stores import AlreadyRunning, StoresUnavailable
 from app.log import configure
@@ -26,6 +26,8 @@ demo.add_to(cli)
 run.add_to(cli)
 look.add_to(cli)
 act.add_to(cli)
+identities.add_to(cli)
+revenue.add_to(cli)
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 import getpass
 import json
 import random
-import sys
 import time
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -16,7 +15,9 @@ from app.cli.room import (
     OUT_OF_REACH,
     USAGE,
     complain,
+    confirm,
     database,
+    knock,
     local_secret,
     running,
     screen,
@@ -24,7 +25,6 @@ from app.cli.room import (
 )
 from app.core.signature import sign
 from app.demo.payloads import SAMPLES, VERSIONS, sample
-from app.queue import connect, ring
 from app.replay import NotFound, Plan, Wanted, plan
 from app.replay import replay as again
 from app.settings import Settings, load_from_environment
@@ -123,14 +123,10 @@ def replay(
         _show(planned)
         if dry_run or not (planned.webhook_events or planned.deliveries):
             return
-        if not yes:
-            _confirm()
+        confirm(yes)
         who = getpass.getuser()
         again(connection, planned, who=who, why=why, asked=asdict(wanted))
-    stack = running(settings)
-    redis_url = settings.redis_url or (stack.redis_url if stack else "")
-    if redis_url:
-        ring(connect(redis_url))
+    knock(settings)
     screen.print("Under way. See: bridge events, bridge deliveries")
 
 
@@ -148,10 +144,3 @@ def _show(planned: Plan) -> None:
 
 def _count(found: int, one: str, many: str | None = None) -> str:
     return f"{found:,} {one if found == 1 else many or one + 's'}"
-
-
-def _confirm() -> None:
-    if not sys.stdin.isatty():
-        raise stop(USAGE, "Not at a terminal: say --yes, or look first with --dry-run.")
-    if not typer.confirm("Go ahead?"):
-        raise stop(FAILURES, "Nothing was changed.")

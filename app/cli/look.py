@@ -25,7 +25,7 @@ from app.settings import load_from_environment, shown
 from app.store import browse
 from app.store.browse import Filter, Row
 
-Verdict = Literal["waiting", "processed", "ignored", "quarantined"]
+Verdict = Literal["waiting", "held", "processed", "ignored", "quarantined"]
 State = Literal["pending", "delivered", "skipped", "dead"]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout alone.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Rows at most.")]

@@ -19,6 +19,7 @@ from rich.table import Table
 from sqlalchemy import Connection
 
 from app.local.stores import in_use
+from app.queue import connect, ring
 from app.settings import Settings, WebhookSecret, load_from_environment
 from app.store.db import make_engine
 
@@ -107,6 +108,24 @@ def local_secret(settings: Settings) -> WebhookSecret:
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             out.write("whsec_" + secrets.token_urlsafe(24))
     return WebhookSecret(label="local", value=file.read_text().strip())
+
+
+def confirm(yes: bool) -> None:
+    """Go on, or leave with nothing changed; without a terminal only on --yes."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise stop(USAGE, "Not at a terminal: say --yes, or look first with --dry-run.")
+    if not typer.confirm("Go ahead?"):
+        raise stop(FAILURES, "Nothing was changed.")
+
+
+def knock(settings: Settings) -> None:
+    """Tell the workers that there is something to do; without Redis their sweep finds it."""
+    stack = running(settings)
+    redis_url = settings.redis_url or (stack.redis_url if stack else "")
+    if redis_url:
+        ring(connect(redis_url))
 
 
 def as_json(value: object) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 from app.core.money import Money
 
 NAMESPACE = UUID("6f1f0a52-9d0b-5c8e-8a3e-3f0d8e6f2b11")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+THIN = "v2.core.event"
 OWN_ACCOUNT = ""  # events of the account itself name no account; Connect events do
 
 
@@ -55,7 +56,7 @@ def open_envelope(body: bytes) -> Envelope:
     event = parse(body)
     if not isinstance(event, dict):
         raise NotAnEvent("the body is not a JSON object")
-    thin = event.get("object") == "v2.core.event"
+    thin = event.get("object") == THIN
     if not thin and event.get("object") != "event":
         raise NotAnEvent("object: expected 'event' or 'v2.core.event'")
     livemode = event.get("livemode")
@@ -65,11 +66,16 @@ def open_envelope(body: bytes) -> Envelope:
         event_id=_name(event, "id"),
         type=_name(event, "type"),
         created=_iso_time(event) if thin else _unix_time(event),
-        account=_name(event, "context" if thin else "account", optional=True) or OWN_ACCOUNT,
+        account=_context(event) if thin else _name(event, "account", optional=True) or OWN_ACCOUNT,
         livemode=livemode,
         api_version=_name(event, "api_version", optional=True),
         thin=thin,
     )
+
+
+def _context(event: Mapping[str, Any]) -> str:
+    """An account, or a path to one through an organisation: `org_.../acct_...`."""
+    return _name(event, "context", optional=True).rpartition("/")[2] or OWN_ACCOUNT
 
 
 def _name(event: Mapping[str, Any], field: str, optional: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,6 +38,8 @@ CAMPAIGN = frozenset(
 )
 NAMES = tuple(sorted(IDS | CAMPAIGN | {"consent"}))
 PREFIX = "br_"
+REFERENCE = "client_reference_id"  # no id of ours until a setting says what it is
+CUSTOMER_METADATA, MANUAL = "customer.metadata", "linked by hand"
 SHORT_CONSENT = re.compile("a([01])d([01])")
 MAX_VALUE = 500  # Stripe's own limit of a metadata value
 IDENTIFYING = IDS - SESSION_IDS - {"event_id", "fbp", "fbc"}  # alone, a session id names nobody
@@ -71,10 +74,15 @@ def link_in(
     rank: int,
     stated_at: datetime,
     completed_at: datetime | None,
+    anchor: bool = False,
+    silent: bool = False,
 ) -> tuple[Link, ...]:
-    """The link that this metadata states, or none if it holds nothing of ours."""
+    """The link that this metadata states, or none if it holds nothing of ours.
+
+    `silent`: one all the same, so that it is known that this object was heard.
+    """
     ids, campaign, consent = read_metadata(metadata)
-    if not ids and not campaign and consent is None:
+    if not silent and not ids and not campaign and consent is None:
         return ()
     link = Link(
         objects=objects,
@@ -86,32 +94,55 @@ def link_in(
         consent=consent,
         stated_at=stated_at,
         completed_at=completed_at,
+        anchor=anchor,
     )
     return (link,)
 
 
 def identifies(ids: Mapping[str, str]) -> bool:
-    """Whether these ids name a user or a device: only then does a level answer."""
+    """Whether these ids name a user or a device: only then does a statement answer."""
     return any(name in ids for name in IDENTIFYING)
 
 
-def speaking(links: Iterable[Link], at: datetime) -> Link | None:
-    """Of one object's links, the one that speaks for a fact of this time.
+def with_reference(link: Link, name: str | None) -> Link:
+    """The link with its Checkout Session's `client_reference_id` as the id of this name, where
+    the metadata names nobody: on Payment Links it is all that a visitor can bring along.
 
-    By source first, then the latest statement not after the fact, else the earliest one.
+    https://docs.stripe.com/payment-links/url-parameters
+    """
+    if name is None or REFERENCE not in link.ids or identifies(link.ids):
+        return link
+    return replace(link, ids={**link.ids, name: link.ids[REFERENCE]})
+
+
+def nearest(links: Iterable[Link]) -> Link | None:
+    """Of what one object says of itself at one moment, the nearest source that names somebody."""
+    able = [link for link in links if identifies(link.ids)]
+    return min(able, key=lambda link: (link.rank, _content(link)), default=None)
+
+
+def speaking(links: Iterable[Link], at: datetime) -> Link | None:
+    """Of statements made at different times, the one that speaks for a fact of this time: the
+    latest not after it, else the earliest. None if that one names nobody.
+
     Only immutable fields decide, so the order of arrival does not.
     """
+    said = sorted(links, key=lambda link: (link.stated_at, -link.rank, _content(link)))
+    before = [link for link in said if link.stated_at <= at]
+    one = before[-1] if before else next(iter(said), None)
+    return one if one and identifies(one.ids) else None
+
+
+def of_customer(links: Iterable[Link], at: datetime) -> Link | None:
+    """Of a customer's links, the one that speaks for a fact of this time. What checkouts and
+    subscriptions said goes before the customer's own metadata, which knows no visit."""
     able = [link for link in links if identifies(link.ids)]
-    if not able:
-        return None
-    rank = min(link.rank for link in able)
-    same = sorted((link for link in able if link.rank == rank), key=_stated)
-    before = [link for link in same if link.stated_at <= at]
-    return before[-1] if before else same[0]
+    visits = [link for link in able if link.source != CUSTOMER_METADATA]
+    return speaking(visits or able, at)
 
 
-def _stated(link: Link) -> tuple[datetime, str]:
-    return link.stated_at, repr(sorted(link.ids.items()))
+def _content(link: Link) -> str:
+    return repr(sorted(link.ids.items()))
 
 
 def identity_of(link: Link, at: datetime, session_window: timedelta) -> Identity:
@@ -119,6 +150,7 @@ def identity_of(link: Link, at: datetime, session_window: timedelta) -> Identity
     renewal with last month's session would stretch that session by a month."""
     near = link.completed_at is not None and abs(at - link.completed_at) <= session_window
     ids = {name: value for name, value in link.ids.items() if near or name not in SESSION_IDS}
+    ids.pop(REFERENCE, None)
     return Identity(ids=ids, source=link.source)
 
 

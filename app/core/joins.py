@@ -53,7 +53,7 @@ def _follows(fact: Fact, name: str, key: str) -> Fact:
         at=fact.at,
         about=fact.about,
         customer=fact.customer,
-        new=fact.new,
+        own=fact.own,
         invoice=fact.invoice,
         subscription=fact.subscription,
         properties={name: value for name, value in properties.items() if value},
@@ -69,10 +69,14 @@ def cycle_name(
     """What a paid period is: converted if it starts at the subscription's trial end, else renewed.
 
     `trial_ends` are (when the subscription's webhook event was created, the trial's end it names).
-    None: not known yet, since only what was said once the period had begun is the last word; a
-    trial may be extended or cut short before. `final`: told as far as it is known.
+    None: not known yet. What was said before the period began is not the last word, since a trial
+    may be extended or cut short; an end after the period's start is of another, later trial.
+    `final`: told as far as it is known.
     """
-    said = {end for stated, end in trial_ends if final or stated >= cycle_start}
+    if final and any(end == cycle_start for _, end in trial_ends):
+        return "trial_converted"
+    begun = [end for stated, end in trial_ends if stated >= cycle_start]
+    said = {end for end in begun if end is None or end <= cycle_start}
     if not said and not final:
         return None
     return "trial_converted" if cycle_start in said else "subscription_renewed"

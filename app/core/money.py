@@ -1,7 +1,8 @@
 """Money: an integer in Stripe's minor unit and a currency. Never a float, never a mixed sum."""
 
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
+from fractions import Fraction
 
 # https://docs.stripe.com/currencies#zero-decimal, and its "special cases": Stripe writes ISK and
 # UGX with two decimals although ISO 4217 says none, so no library's table can serve here.
@@ -31,6 +32,11 @@ class Money:
         """In whole units, with exactly the currency's decimals: Money(1299, "usd") is 12.99."""
         return Decimal(self.minor).scaleb(-exponent(self.currency))
 
+    @property
+    def number(self) -> float:
+        """`major` as JSON and analytics tools have numbers; sums are never made of these."""
+        return float(self.major)
+
     def __neg__(self) -> "Money":
         return Money(-self.minor, self.currency)
 
@@ -38,9 +44,12 @@ class Money:
         return f"{self.major:,} {self.currency.upper()}"
 
 
+def rounded(exact: Fraction) -> int:
+    """The nearest whole number; a half goes away from zero, as on invoices."""
+    nearest = (2 * abs(exact.numerator) + exact.denominator) // (2 * exact.denominator)
+    return nearest if exact >= 0 else -nearest
+
+
 def share(part: int, of: int, whole: int) -> int:
     """`part * of / whole`, rounded half away from zero: the share of a tax in a partial amount."""
-    if whole == 0:
-        return 0
-    exact = Decimal(part) * Decimal(of) / Decimal(whole)
-    return int(exact.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    return rounded(Fraction(part * of, whole)) if whole else 0

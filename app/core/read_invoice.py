@@ -1,5 +1,6 @@
-"""invoice.*: an invoice's money is one entry, of its `amount_paid`, when it was paid."""
+"""invoice.*: an invoice's money is one entry, of what was paid on it, when it was paid."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,98 +12,152 @@ from app.core.stripe_shapes import Json
 
 
 def paid(invoice: Json, announced: datetime, _previous: Json | None) -> Reading:
-    """invoice.paid, and its alias invoice.payment_succeeded: one key, so they are one fact."""
-    if shapes.integer(invoice, "amount_paid") == 0 and shapes.integer(invoice, "total") <= 0:
-        return Reading(links=_links(invoice), refs=_refs(invoice))  # a trial, or fully discounted
-    at = shapes.invoice_paid_at(invoice, announced)
-    facts = [_cycle(invoice, at)] if _begins_a_period(invoice) else []
-    if shapes.integer(invoice, "amount_paid") > 0:
-        facts.insert(0, _payment(invoice, at))
-    return Reading(facts=tuple(facts), links=_links(invoice), refs=_refs(invoice))
+    """invoice.paid, and its alias invoice.payment_succeeded: one key, so they are one fact.
+
+    A partial payment of an invoice that stays open may announce itself by the second: no revenue.
+    """
+    if not shapes.invoice_is_paid(invoice):
+        return _reading(invoice)
+    at = shapes.invoice_moment(invoice, "paid_at", announced)
+    facts = [*_payment(invoice, at), *_cycle(invoice, at)]
+    return _reading(invoice, *facts, anchor=True)
+
+
+def voided(invoice: Json, announced: datetime, _previous: Json | None) -> Reading:
+    """invoice.voided: taken back. What was paid of it until then stays paid."""
+    at = shapes.invoice_moment(invoice, "voided_at", announced)
+    return _reading(invoice, *_payment(invoice, at), _given_up(invoice, "invoice_voided", at))
+
+
+def uncollectible(invoice: Json, announced: datetime, _previous: Json | None) -> Reading:
+    """invoice.marked_uncollectible: bad debt, which may yet be paid."""
+    at = shapes.invoice_moment(invoice, "marked_uncollectible_at", announced)
+    return _reading(invoice, _given_up(invoice, "invoice_uncollectible", at))
 
 
 def payment_failed(invoice: Json, announced: datetime, _previous: Json | None) -> Reading:
-    """invoice.payment_failed: one per attempt, so the announcer's time is the attempt's.
-
-    `attempt_count` counts only automatic retries, hence the second in the key.
-    """
-    due = Money(shapes.integer(invoice, "amount_due"), shapes.currency(invoice))
+    """invoice.payment_failed: one per attempt, so the announcer's time is the attempt's."""
     retry = shapes.time_or_none(invoice, "next_payment_attempt")
-    fact = Fact(
-        key=f"payment_failed:{shapes.text(invoice, 'id')}:{int(announced.timestamp())}",
-        name="payment_failed",
-        at=announced,
-        properties={
-            **_common(invoice),
-            "amount_due": float(due.major),
-            "currency": due.currency.upper(),
-            "attempt_count": invoice.get("attempt_count"),
-            **({"next_payment_attempt": retry.isoformat()} if retry else {}),
-        },
-        **_whose(invoice),
-    )
-    return Reading(facts=(fact,), links=_links(invoice), refs=_refs(invoice))
+    tried = _attempt(invoice, "payment_failed", announced, next_payment_attempt=shapes.iso(retry))
+    return _reading(invoice, tried)
+
+
+def payment_action_required(invoice: Json, announced: datetime, _previous: Json | None) -> Reading:
+    """invoice.payment_action_required: the bank wants the customer, as for 3-D Secure."""
+    return _reading(invoice, _attempt(invoice, "payment_action_required", announced))
+
+
+def linked(invoice: Json, _announced: datetime, _previous: Json | None) -> Reading:
+    """invoice.finalized, invoice.overpaid: only whose it is and what belongs to it."""
+    return _reading(invoice)
 
 
 def payment_linked(payment: Json, _announced: datetime, _previous: Json | None) -> Reading:
     """invoice_payment.paid only says which payment pays which invoice (basil removed the field)."""
-    invoice = shapes.text(payment, "invoice")
+    invoice = shapes.id_of(payment.get("invoice")) or shapes.text(payment, "invoice")
     return Reading(refs=tuple(Ref(one, invoice) for one in shapes.payment_ids(payment)))
 
 
-def _payment(invoice: Json, at: datetime) -> Fact:
-    gross = Money(shapes.integer(invoice, "amount_paid"), shapes.currency(invoice))
-    total = shapes.integer(invoice, "total")
-    tax = share(shapes.invoice_tax(invoice), gross.minor, total)
-    discount = share(shapes.invoice_discount(invoice), gross.minor, total)
+def _reading(invoice: Json, *facts: Fact, anchor: bool = False) -> Reading:
+    return Reading(facts=facts, links=_links(invoice, anchor=anchor), refs=_refs(invoice))
+
+
+def _payment(invoice: Json, at: datetime) -> Iterator[Fact]:
+    gross = Money(shapes.invoice_paid_minor(invoice), shapes.currency(invoice))
+    if gross.minor <= 0:
+        return  # a trial, fully discounted, or settled by the credit balance
+    tax = _part(invoice, shapes.invoice_tax(invoice), gross)
+    discount = _part(invoice, shapes.invoice_discount(invoice), gross)
+    credit = Money(shapes.invoice_credit_applied(invoice), gross.currency)
+    out_of_band = shapes.invoice_out_of_band(invoice)
     entry = Entry(
         kind="payment",
         money=gross,
-        tax_minor=tax,
-        discount_minor=discount,
-        out_of_band=shapes.invoice_out_of_band(invoice),
+        tax_minor=tax.minor,
+        discount_minor=discount.minor,
+        out_of_band=out_of_band,
     )
-    return Fact(
+    yield Fact(
         key=f"payment:{shapes.text(invoice, 'id')}",
         name="payment_succeeded",
         at=at,
         money=entry,
         properties={
             **_common(invoice),
-            "amount": float(gross.major),
-            "amount_net_of_tax": float(Money(gross.minor - tax, gross.currency).major),
-            "tax": float(Money(tax, gross.currency).major),
-            "discount": float(Money(discount, gross.currency).major),
+            "amount": gross.number,
+            "amount_net_of_tax": Money(gross.minor - tax.minor, gross.currency).number,
+            "tax": tax.number,
+            "discount": discount.number,
             "currency": gross.currency.upper(),
-            "out_of_band": entry.out_of_band,
+            **({"credit_applied": credit.number} if credit.minor else {}),
+            **({"out_of_band": True} if out_of_band else {}),
+            **_period(invoice),
             **_product(invoice),
+            **_items(invoice),
         },
         **_whose(invoice),
     )
 
 
-def _begins_a_period(invoice: Json) -> bool:
-    """A trial cut short is billed as an update, as prorations are, which have no such line."""
-    if shapes.integer(invoice, "total") <= 0:
-        return False
-    reason = invoice.get("billing_reason")
-    cut_short = reason == "subscription_update" and shapes.subscription_period_start(invoice)
-    return reason == "subscription_cycle" or bool(cut_short)
+def _part(invoice: Json, amount: int, gross: Money) -> Money:
+    """The share of the invoice's tax or discount in what was paid. The rest was settled otherwise
+    (credit, credit notes); what was paid beyond the total is an older debt, which has none."""
+    total = shapes.integer(invoice, "total")
+    if total <= 0:
+        return Money(0, gross.currency)
+    return Money(share(amount, min(gross.minor, total), total), gross.currency)
 
 
-def _cycle(invoice: Json, at: datetime) -> Fact:
+def _cycle(invoice: Json, at: datetime) -> Iterator[Fact]:
     """Renewed or trial converted: told under the second's name if its period starts at the end
-    of the subscription's trial, which the subscription's own events say."""
-    period = shapes.subscription_period_start(invoice)
-    renews = invoice.get("billing_reason") == "subscription_cycle"
-    return Fact(
+    of the subscription's trial, which the subscription's own events say.
+
+    A trial cut short is billed as an update, as prorations are, which have no whole period.
+    """
+    reason = invoice.get("billing_reason")
+    period = shapes.subscription_period(invoice, prorations=False)
+    cut_short = reason == "subscription_update" and period is not None
+    whose = _whose(invoice)
+    if shapes.integer(invoice, "total") <= 0 or not whose["subscription"]:
+        return
+    if reason != "subscription_cycle" and not cut_short:
+        return
+    yield Fact(
         key=f"cycle:{shapes.text(invoice, 'id')}",
-        name="subscription_renewed" if renews else "trial_converted",
+        name="trial_converted" if cut_short else "subscription_renewed",
         at=at,
-        cycle_start=period or at,
+        cycle_start=period[0] if period else at,
         properties={**_common(invoice), **_product(invoice)},
+        **whose,
+    )
+
+
+def _attempt(invoice: Json, name: str, announced: datetime, **more: Any) -> Fact:
+    """`attempt_count` counts only automatic retries, hence the second in the key."""
+    properties = _due(invoice) | {"attempt_count": invoice.get("attempt_count"), **more}
+    return Fact(
+        key=f"{name}:{shapes.text(invoice, 'id')}:{int(announced.timestamp())}",
+        name=name,
+        at=announced,
+        properties=shapes.given(properties),
         **_whose(invoice),
     )
+
+
+def _given_up(invoice: Json, name: str, at: datetime) -> Fact:
+    remaining = shapes.amount_or_none(invoice, "amount_remaining")
+    return Fact(
+        key=f"{name}:{shapes.text(invoice, 'id')}",
+        name=name,
+        at=at,
+        properties=shapes.given(_due(invoice) | {"amount_remaining": remaining}),
+        **_whose(invoice),
+    )
+
+
+def _due(invoice: Json) -> dict[str, Any]:
+    due = Money(shapes.integer(invoice, "amount_due"), shapes.currency(invoice))
+    return {**_common(invoice), "amount_due": due.number, "currency": due.currency.upper()}
 
 
 def _whose(invoice: Json) -> dict[str, Any]:
@@ -110,20 +165,28 @@ def _whose(invoice: Json) -> dict[str, Any]:
     return {
         "about": (invoice_id, subscription) if subscription else (invoice_id,),
         "customer": shapes.customer(invoice),
-        "new": invoice.get("billing_reason") in ("subscription_create", "manual", None),
         "invoice": invoice_id,
         "subscription": subscription,
     }
 
 
 def _common(invoice: Json) -> dict[str, Any]:
-    properties = {
-        "invoice_id": shapes.text(invoice, "id"),
-        "subscription_id": shapes.invoice_subscription(invoice),
-        "customer_id": shapes.customer(invoice),
-        "billing_reason": invoice.get("billing_reason"),
-    }
-    return {name: value for name, value in properties.items() if value is not None}
+    return shapes.given(
+        {
+            "invoice_id": shapes.text(invoice, "id"),
+            "subscription_id": shapes.invoice_subscription(invoice),
+            "customer_id": shapes.customer(invoice),
+            "billing_reason": invoice.get("billing_reason"),
+        }
+    )
+
+
+def _period(invoice: Json) -> dict[str, Any]:
+    period = shapes.subscription_period(invoice, prorations=True)
+    if period is None:
+        return {}
+    start, end = map(shapes.iso, period)
+    return shapes.given({"period_start": start, "period_end": end})
 
 
 def _product(invoice: Json) -> dict[str, Any]:
@@ -131,22 +194,45 @@ def _product(invoice: Json) -> dict[str, Any]:
     lines = shapes.rows(invoice.get("lines"))
     if not lines:
         return {}
-    price, product = shapes.line_price(max(lines, key=lambda line: shapes.integer(line, "amount")))
-    pairs = (("price_id", price), ("product_id", product))
-    return {name: value for name, value in pairs if value}
+    largest = max(lines, key=lambda line: shapes.integer_or_none(line, "amount") or 0)
+    price, product = shapes.line_price(largest)
+    return shapes.given({"price_id": price, "product_id": product})
 
 
-def _links(invoice: Json) -> tuple[Link, ...]:
-    """Ids on the invoice itself. A renewal's copy of the subscription's metadata is as old as the
-    subscription, so only the first invoice says when the visitor was there."""
-    created = shapes.time_or_none(invoice, "created") or shapes.time_or_none(invoice, "date")
+def _items(invoice: Json) -> dict[str, Any]:
+    """The lines, of which a webhook event lists no more than ten."""
+    currency = shapes.currency(invoice)
+    items = [_item(line, currency) for line in shapes.rows(invoice.get("lines"))]
+    if not items:
+        return {}
+    truncated = shapes.mapping(invoice.get("lines")).get("has_more") is True
+    return {"items": items, **({"items_truncated": True} if truncated else {})}
+
+
+def _item(line: Json, currency: str) -> dict[str, Any]:
+    price, product = shapes.line_price(line)
+    minor = shapes.integer_or_none(line, "amount")
+    return shapes.given(
+        {
+            "price_id": price,
+            "product_id": product,
+            "quantity": shapes.quantity(line),
+            "amount": None if minor is None else Money(minor, currency).number,
+            "proration": True if shapes.line_proration(line) else None,
+        }
+    )
+
+
+def _links(invoice: Json, *, anchor: bool) -> tuple[Link, ...]:
+    """Ids on the invoice itself, silence included. A renewal's copy of the subscription's metadata
+    is as old as the subscription, so only the first invoice says when the visitor was there."""
+    created = shapes.invoice_created(invoice)
     first = invoice.get("billing_reason") in ("subscription_create", "manual")
     if created is None:
         return ()
-    links = [
-        link
-        for rank, (source, metadata) in enumerate(shapes.invoice_metadata(invoice))
-        for link in link_in(
+    links: list[Link] = []
+    for rank, (source, metadata) in enumerate(shapes.invoice_metadata(invoice)):
+        said = link_in(
             metadata,
             objects=(shapes.text(invoice, "id"),),
             customer=None,
@@ -154,9 +240,11 @@ def _links(invoice: Json) -> tuple[Link, ...]:
             rank=min(rank, 2),
             stated_at=created,
             completed_at=created if first else None,
+            anchor=anchor,
+            silent=rank == 0,
         )
-    ]
-    return tuple({(link.rank, repr(link.ids)): link for link in reversed(links)}.values())
+        links += (link for link in said if link not in links)  # lines say the same many times
+    return tuple(links)
 
 
 def _refs(invoice: Json) -> tuple[Ref, ...]:

@@ -2,25 +2,32 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from hashlib import blake2b
 from typing import Any
 
 from app.core import stripe_shapes as shapes
-from app.core.facts import Fact, Link, Reading, Ref, Snapshot
+from app.core.facts import Fact, Link, PlanChange, Reading, Ref, Snapshot
 from app.core.identity import link_in
-from app.core.mrr import monthly
+from app.core.plan_changed import plan_changed
 from app.core.stripe_shapes import Json, mapping
 
 LIVE = ("active", "trialing")
+UNPAID = ("past_due", "unpaid")
 # After a trial's end Stripe finalises the first invoice about an hour later, so what ends within
 # that hour was never paid.
 TRIAL_GRACE = timedelta(hours=1)
+# https://docs.stripe.com/api/subscriptions/object#subscription_object-cancellation_details
+CHURN = {
+    "cancellation_requested": "voluntary",
+    "payment_failed": "involuntary",
+    "payment_disputed": "involuntary",
+    "canceled_by_retention_policy": "involuntary",
+}
 
 
-def created(subscription: Json, announced: datetime, _previous: Json | None) -> Reading:
+def created(subscription: Json, announced: datetime, previous: Json | None) -> Reading:
     """customer.subscription.created: `incomplete` is no start, it waits for its first payment."""
     facts = list(_starts(subscription)) if subscription.get("status") in LIVE else []
-    return _reading(subscription, facts, announced, None)
+    return _reading(subscription, facts, announced, previous, anchor=True)
 
 
 def updated(subscription: Json, announced: datetime, previous: Json | None) -> Reading:
@@ -30,15 +37,15 @@ def updated(subscription: Json, announced: datetime, previous: Json | None) -> R
         *_status_changes(subscription, before, announced),
         *_plan_changes(subscription, previous or {}, announced),
         *_cancel_changes(subscription, before, announced),
-        *_pause_changes(subscription, before, announced),
+        *_collection_changes(subscription, before, announced),
     ]
     return _reading(subscription, facts, announced, previous)
 
 
-def deleted(subscription: Json, announced: datetime, _previous: Json | None) -> Reading:
+def deleted(subscription: Json, announced: datetime, previous: Json | None) -> Reading:
     """customer.subscription.deleted: it ended now; the request to cancel was earlier."""
     ended = shapes.time_or_none(subscription, "ended_at") or announced
-    trial_end = shapes.time_or_none(subscription, "trial_end")
+    _, trial_end = shapes.subscription_trial(subscription)
     details = mapping(subscription.get("cancellation_details"))
     name = "subscription_cancelled"
     if trial_end and ended <= trial_end + TRIAL_GRACE:
@@ -49,18 +56,54 @@ def deleted(subscription: Json, announced: datetime, _previous: Json | None) -> 
         name,
         key=f"ended:{shapes.text(subscription, 'id')}",
         at=ended,
-        churn=_churn(details.get("reason")),
+        churn=_churn(subscription, previous),
         reason=details.get("reason"),
         feedback=details.get("feedback"),
     )
-    return _reading(subscription, [fact], announced, None)
+    return _reading(subscription, [fact], announced, previous)
 
 
-def _churn(reason: object) -> str | None:
-    """https://docs.stripe.com/api/subscriptions/object#subscription_object-cancellation_details"""
-    if reason == "cancellation_requested":
-        return "voluntary"
-    return "involuntary" if reason in ("payment_failed", "payment_disputed") else None
+def trial_will_end(subscription: Json, announced: datetime, previous: Json | None) -> Reading:
+    """customer.subscription.trial_will_end: three days before, or at once for a shorter trial."""
+    _, end = shapes.subscription_trial(subscription)
+    if end is None:
+        raise shapes.Missing("subscription.trial_end: expected unix seconds")
+    fact = _fact(
+        subscription,
+        "trial_will_end",
+        key=f"trial_will_end:{shapes.text(subscription, 'id')}:{int(end.timestamp())}",
+        at=announced,
+        trial_end=end.isoformat(),
+    )
+    return _reading(subscription, [fact], announced, previous)
+
+
+def paused(subscription: Json, announced: datetime, previous: Json | None) -> Reading:
+    """customer.subscription.paused: the service stops (`status=paused`), not only its invoices."""
+    fact = _paused(subscription, "subscription_paused", announced, "status")
+    return _reading(subscription, [fact], announced, previous)
+
+
+def resumed(subscription: Json, announced: datetime, previous: Json | None) -> Reading:
+    """customer.subscription.resumed: the end of a pause of status."""
+    fact = _paused(subscription, "subscription_resumed", announced, "status")
+    return _reading(subscription, [fact], announced, previous)
+
+
+def stated(subscription: Json, announced: datetime, previous: Json | None) -> Reading:
+    """customer.subscription.pending_update_applied, .pending_update_expired: how it stands now;
+    what an applied update changed, .updated tells."""
+    return _reading(subscription, [], announced, previous)
+
+
+def _churn(subscription: Json, previous: Json | None) -> str | None:
+    """Whose wish the end was. Without a reason, one that ends unpaid ends for that; else unknown:
+    its last status before the end is not in .deleted."""
+    reason = mapping(subscription.get("cancellation_details")).get("reason")
+    if isinstance(reason, str):
+        return CHURN.get(reason)
+    last = (subscription.get("status"), (previous or {}).get("status"))
+    return "involuntary" if any(status in UNPAID for status in last) else None
 
 
 def _starts(subscription: Json) -> Iterator[Fact]:
@@ -70,22 +113,21 @@ def _starts(subscription: Json) -> Iterator[Fact]:
         "subscription_started",
         key=f"started:{subscription_id}",
         at=shapes.subscription_start(subscription),
-        new=True,
     )
     if subscription.get("status") == "trialing":
         yield _trial_started(subscription)
 
 
 def _trial_started(subscription: Json) -> Fact:
-    start = shapes.time(subscription, "trial_start")
-    end = shapes.time_or_none(subscription, "trial_end")
+    start, end = shapes.subscription_trial(subscription)
+    if start is None:
+        raise shapes.Missing("subscription.trial_start: expected unix seconds")
     return _fact(
         subscription,
         "trial_started",
         key=f"trial_started:{shapes.text(subscription, 'id')}:{int(start.timestamp())}",
         at=start,
-        new=True,
-        trial_end=end.isoformat() if end else None,
+        trial_end=shapes.iso(end),
     )
 
 
@@ -97,62 +139,23 @@ def _status_changes(subscription: Json, before: Json, announced: datetime) -> It
         yield from _starts(subscription)
     elif new == "trialing":
         yield _trial_started(subscription)
-    elif new in ("past_due", "unpaid"):
+    elif new in UNPAID:
         yield _repeatable(subscription, f"subscription_{new}", announced)
 
 
 def _plan_changes(subscription: Json, previous: Json, announced: datetime) -> Iterator[Fact]:
-    items, old = shapes.rows(subscription.get("items")), _previous_items(subscription, previous)
-    if old is None or subscription.get("status") not in (*LIVE, "past_due"):
+    found = plan_changed(subscription, previous)
+    if found is None or subscription.get("status") not in (*LIVE, "past_due"):
         return
-    if _contents(items) == _contents(old):
-        return  # a period roll lists the items again
-    worth, worth_before = monthly(items), monthly(old)
-    if _prices(items) == _prices(old):
-        name = "subscription_quantity_changed"
-    elif worth is None or worth_before is None or worth == worth_before:
-        return  # neither up nor down as far as this event says
-    else:
-        name = "subscription_upgraded" if worth > worth_before else "subscription_downgraded"
-    yield _repeatable(
+    second = int(announced.timestamp())
+    yield _fact(
         subscription,
-        name,
-        announced,
-        previous_price_id=next(iter(_prices(old)), None),
-        previous_quantity=sum(int(item.get("quantity", 1) or 0) for item in old),
-        told_apart=_digest(old, items),
+        found.name,
+        key=f"{found.kind}:{shapes.text(subscription, 'id')}:{second}:{found.told_apart}",
+        at=announced,
+        change=found.change,
+        **found.properties,
     )
-
-
-def _digest(old: list[Json], items: list[Json]) -> str:
-    """Tells two changes of one second apart."""
-    change = repr((_contents(old), _contents(items))).encode()
-    return blake2b(change, digest_size=4).hexdigest()
-
-
-def _previous_items(subscription: Json, previous: Json) -> list[Json] | None:
-    """Stripe lists the whole previous array; very old events of one-item subscriptions name only
-    `plan` or `quantity` at the top."""
-    if "items" in previous:
-        return shapes.rows(previous["items"])
-    items = shapes.rows(subscription.get("items"))
-    if len(items) != 1 or not ("plan" in previous or "quantity" in previous):
-        return None
-    old = dict(items[0])
-    if "plan" in previous:
-        old |= {"plan": previous["plan"], "price": None}
-    return [{**old, "quantity": previous.get("quantity", items[0].get("quantity"))}]
-
-
-def _contents(items: list[Json]) -> list[tuple[str, int]]:
-    return sorted(
-        (str(shapes.item_price(item).get("id")), int(item.get("quantity", 1) or 0))
-        for item in items
-    )
-
-
-def _prices(items: list[Json]) -> list[str]:
-    return sorted(str(shapes.item_price(item).get("id")) for item in items)
 
 
 def _cancel_changes(subscription: Json, before: Json, announced: datetime) -> Iterator[Fact]:
@@ -174,16 +177,17 @@ def _cancel_changes(subscription: Json, before: Json, announced: datetime) -> It
     )
 
 
-def _pause_changes(subscription: Json, before: Json, announced: datetime) -> Iterator[Fact]:
+def _collection_changes(subscription: Json, before: Json, announced: datetime) -> Iterator[Fact]:
     """`pause_collection` (invoices stop) is another fact than `status=paused` (service stops)."""
-    was, is_now = mapping(before.get("pause_collection")), subscription.get("pause_collection")
-    if bool(was) != bool(is_now):
+    was, is_now = bool(before.get("pause_collection")), bool(subscription.get("pause_collection"))
+    if was != is_now:
         name = "subscription_paused" if is_now else "subscription_resumed"
-        yield _repeatable(subscription, name, announced, "collection", pause="collection")
-    old, new = before.get("status"), subscription.get("status")
-    if old != new and "paused" in (old, new) and new != "canceled":
-        name = "subscription_paused" if new == "paused" else "subscription_resumed"
-        yield _repeatable(subscription, name, announced, "status", pause="status")
+        yield _paused(subscription, name, announced, "collection")
+
+
+def _paused(subscription: Json, name: str, announced: datetime, pause: str) -> Fact:
+    """The two pauses may fall into one second, so the key tells them apart."""
+    return _repeatable(subscription, name, announced, pause, pause=pause)
 
 
 def _repeatable(
@@ -197,7 +201,13 @@ def _repeatable(
 
 
 def _fact(
-    subscription: Json, name: str, *, key: str, at: datetime, new: bool = False, **extra: Any
+    subscription: Json,
+    name: str,
+    *,
+    key: str,
+    at: datetime,
+    change: PlanChange | None = None,
+    **more: Any,
 ) -> Fact:
     subscription_id = shapes.text(subscription, "id")
     return Fact(
@@ -206,13 +216,9 @@ def _fact(
         at=at,
         about=(subscription_id,),
         customer=shapes.customer(subscription),
-        new=new,
         subscription=subscription_id,
-        properties={
-            name: value
-            for name, value in {**_common(subscription), **extra}.items()
-            if value is not None
-        },
+        change=change,
+        properties=shapes.given({**_common(subscription), **more}),
     )
 
 
@@ -225,40 +231,51 @@ def _common(subscription: Json) -> dict[str, Any]:
         "status": subscription.get("status"),
         "price_id": shapes.id_of(price),
         "product_id": shapes.id_of(price.get("product")),
-        "quantity": sum(int(item.get("quantity", 1) or 0) for item in items) if items else None,
+        "quantity": shapes.items_quantity(items) if items else None,
         "interval": mapping(price.get("recurring")).get("interval"),
     }
 
 
 def _reading(
-    subscription: Json, facts: list[Fact], announced: datetime, previous: Json | None
+    subscription: Json,
+    facts: list[Fact],
+    announced: datetime,
+    previous: Json | None,
+    *,
+    anchor: bool = False,
 ) -> Reading:
     subscription_id, buyer = shapes.text(subscription, "id"), shapes.customer(subscription)
     return Reading(
         facts=tuple(facts),
-        links=_links(subscription, announced),
+        links=_links(subscription, announced, anchor=anchor),
         refs=(Ref(subscription_id, buyer, customer=True),) if buyer else (),
-        snapshot=Snapshot(
-            subscription=subscription_id,
-            customer=buyer,
-            status=shapes.text(subscription, "status"),
-            started_at=shapes.subscription_start(subscription),
-            trial_start=shapes.time_or_none(subscription, "trial_start"),
-            trial_end=shapes.time_or_none(subscription, "trial_end"),
-            ended_at=shapes.time_or_none(subscription, "ended_at"),
-            items=[dict(item) for item in shapes.rows(subscription.get("items"))],
-            discounts=_discounts(subscription),
-            previous_attributes=previous,
-        ),
+        snapshot=_snapshot(subscription, previous),
     )
 
 
-def _discounts(subscription: Json) -> list[Any]:
-    found = subscription.get("discounts") or [subscription.get("discount")]
-    return [one for one in found if one] if isinstance(found, list) else []
+def _snapshot(subscription: Json, previous: Json | None) -> Snapshot:
+    """`unpaid` takes the subscription's worth as an end does, and says as much of why."""
+    status = shapes.text(subscription, "status")
+    trial_start, trial_end = shapes.subscription_trial(subscription)
+    return Snapshot(
+        subscription=shapes.text(subscription, "id"),
+        customer=shapes.customer(subscription),
+        status=status,
+        currency=shapes.subscription_currency(subscription),
+        started_at=shapes.subscription_start(subscription),
+        trial_start=trial_start,
+        trial_end=trial_end,
+        ended_at=shapes.time_or_none(subscription, "ended_at"),
+        paused_collection=bool(subscription.get("pause_collection")),
+        churn=_churn(subscription, previous) if status in ("canceled", "unpaid") else None,
+        items=[dict(item) for item in shapes.rows(subscription.get("items"))],
+        discounts=shapes.subscription_discounts(subscription),
+        previous_attributes=previous,
+    )
 
 
-def _links(subscription: Json, announced: datetime) -> tuple[Link, ...]:
+def _links(subscription: Json, announced: datetime, *, anchor: bool) -> tuple[Link, ...]:
+    """Its own word, silence included; others ask for what it said when it was created."""
     return link_in(
         shapes.metadata(subscription),
         objects=(shapes.text(subscription, "id"),),
@@ -267,4 +284,6 @@ def _links(subscription: Json, announced: datetime) -> tuple[Link, ...]:
         rank=1,
         stated_at=announced,
         completed_at=shapes.subscription_start(subscription),
+        anchor=anchor,
+        silent=True,
     )

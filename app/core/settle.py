@@ -1,67 +1,229 @@
-"""When an analytics event may leave, under which name, and whose it is."""
+"""When an analytics event may leave, under which name, and whose it is.
+
+It leaves at once where nothing that may still arrive could change the answer, else when its hold
+ends: so every order of the same webhook events ends in the same words.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from app.core.analytics import Identity
-from app.core.facts import Fact, Link
-from app.core.identity import fallback, identity_of, speaking
+from app.core.facts import Fact, Link, PlanChange
+from app.core.identity import (
+    MANUAL,
+    fallback,
+    identifies,
+    identity_of,
+    nearest,
+    of_customer,
+    speaking,
+    with_reference,
+)
 from app.core.joins import cycle_name
+from app.core.money import Money, share
+from app.core.mrr import monthly, price_ids
+
+PAYMENTS = ("payment_intent.", "charge.")
+CHECKOUT = "checkout.session."
+NOBODY = "no identity before the hold ended"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The settings that decide. `fallback`: `customer` sends under Stripe's id, `none` does not."""
+    """The settings that decide. `fallback`: `customer` sends under Stripe's id, `none` does not.
+    `reference`: the id that a Checkout Session's client_reference_id is, if any."""
 
     session_window: timedelta
     fallback: Literal["customer", "none"]
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """`withheld` is why it is told to nobody; None: it is released."""
+    """`withheld` is why it is told to nobody; None: it is released. `properties` are those that
+    only its surroundings know; `tax_minor` is the tax in its money, signed as that is."""
 
     name: str
     identity: Identity
     campaign: Mapping[str, str] = field(default_factory=dict)
     consent: str | None = None
     withheld: str | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    tax_minor: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paid:
+    """The payment that a refund or dispute is of."""
+
+    money: Money
+    tax_minor: int
+    invoice: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What we know around one fact: its ids from the nearest up, customers, links, trials."""
+    """What we know around one fact: its ids from the nearest up, customers, links, trials, the
+    payments on its way, and prices by id as the catalogue has them."""
 
     way: Sequence[str]
     customers: Sequence[str]
     links: Callable[[str], Sequence[Link]]
     trial_ends: Collection[tuple[datetime, datetime | None]] = ()
+    paid: Sequence[Paid] = ()
+    prices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A name with what belongs to it; or, withheld, why it is told to nobody."""
+
+    name: str
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    tax_minor: int | None = None
+    withheld: str | None = None
 
 
 def settle(fact: Fact, known: Known, rules: Rules, *, final: bool) -> Settled | None:
     """None while it must wait; with `final`, the hold has ended and it is told as it stands."""
-    name: str | None = fact.name
+    told = _told(fact, known, final=final)
+    if told is None:
+        return None
+    if told.withheld:
+        return Settled(name=told.name, identity=Identity(), withheld=told.withheld)
+    link = _link(fact, known, rules, final=final)
+    if link is None and not final:
+        return None
+    if link is None and rules.fallback == "none":
+        return Settled(name=told.name, identity=Identity(), withheld=NOBODY)
+    customer = next(iter(known.customers), None)
+    return Settled(
+        name=told.name,
+        identity=identity_of(link, fact.at, rules.session_window)
+        if link
+        else fallback(customer, known.way),
+        campaign=link.campaign if link else {},
+        consent=_consent(known, link),
+        properties=told.properties,
+        tax_minor=told.tax_minor,
+    )
+
+
+# --- what it is called, and what only its surroundings know
+
+
+def _told(fact: Fact, known: Known, *, final: bool) -> _Told | None:
     if fact.cycle_start is not None:
         name = cycle_name(fact.cycle_start, known.trial_ends, final=final)
         if name == "subscription_renewed" != fact.name:
-            return Settled(name=fact.name, identity=Identity(), withheld="begins no paid period")
-    link = _link(fact, known, final=final)
-    if name is None or (link is None and not final):
+            return _Told(fact.name, withheld="begins no paid period")
+        return _Told(name) if name else None
+    if fact.change is not None:
+        return _change(fact.change, fact.name, known, final=final)
+    if fact.of_payment:
+        return _of_payment(fact, known, final=final)
+    return _Told(fact.name, tax_minor=fact.money.tax_minor if fact.money else None)
+
+
+def _change(change: PlanChange, name: str, known: Known, *, final: bool) -> _Told | None:
+    """Up or down by what both sides are worth a month, now that the catalogue may know."""
+    before, after = (monthly(items, known.prices) for items in (change.before, change.after))
+    if before is None or after is None:
+        return _Told(name, withheld="a price's worth is unknown") if final else None
+    if before == after:
+        return _Told(name, withheld="worth the same a month")
+    return _Told("subscription_upgraded" if after > before else "subscription_downgraded")
+
+
+def awaited_prices(fact: Fact) -> frozenset[str]:
+    """The prices whose worth decides this fact's name."""
+    return price_ids(fact.change) if fact.change else frozenset()
+
+
+def _of_payment(fact: Fact, known: Known, *, final: bool) -> _Told | None:
+    """The tax in a refund or dispute is its share of the payment's, rounded for it alone."""
+    assert fact.money is not None
+    if not known.paid:
+        return _Told(fact.name) if final else None
+    paid, money = known.paid[0], fact.money.money
+    properties = {"invoice_id": paid.invoice} if paid.invoice else {}
+    if paid.money.currency != money.currency:
+        return _Told(fact.name, properties)  # a dispute in another currency
+    tax = share(paid.tax_minor, money.minor, paid.money.minor)
+    in_tax, net = Money(tax, money.currency), Money(money.minor - tax, money.currency)
+    shares = {"tax": float(in_tax.major), "amount_net_of_tax": float(net.major)}
+    return _Told(fact.name, properties | shares, tax_minor=tax)
+
+
+# --- whose it is
+
+
+def _link(fact: Fact, known: Known, rules: Rules, *, final: bool) -> Link | None:
+    """The first that has ids answers alone; ids are never mixed.
+
+    The announcing object's own metadata; a person's word; what the payment or subscription of it
+    said of itself (`_asked_first`); the Checkout Session of anything on the way up. Only when the
+    hold has ended: whatever else was said on the way, then the customer's links.
+    """
+    if fact.own is not None and identifies(fact.own.ids):
+        return fact.own
+    by_hand = [
+        link
+        for one in (*known.way, *known.customers)
+        for link in known.links(one)
+        if link.source == MANUAL
+    ]
+    if by_hand:
+        return max(by_hand, key=lambda link: link.stated_at)
+    asked = _asked_first(fact, known)
+    if asked is None and not final:
         return None
-    if link is not None:
-        return Settled(
-            name=name,
-            identity=identity_of(link, fact.at, rules.session_window),
-            campaign=link.campaign,
-            consent=_consent(known, link),
-        )
-    if rules.fallback == "none":
-        withheld = "no identity before the hold ended"
-        return Settled(name=name, identity=Identity(), withheld=withheld)
-    customer = next(iter(known.customers), None)
-    return Settled(name=name, identity=fallback(customer, known.way), consent=_consent(known, None))
+    sessions = [
+        with_reference(link, rules.reference)
+        for one in known.way
+        for link in known.links(one)
+        if _of_checkout(link)
+    ]
+    found = nearest(asked or ()) or nearest(sessions)
+    return _at_last(fact, known, rules) if found is None and final else found
+
+
+def _asked_first(fact: Fact, known: Known) -> list[Link] | None:
+    """What must be heard before a Checkout Session may answer; None: it was not heard yet.
+
+    Subscriptions and invoices said it in the very object that announced the fact, silence too (an
+    invoice has a copy of its subscription's metadata). A refund, dispute or credit note has none:
+    its invoice answers, or a one-off payment. A silent session asks what it created.
+    """
+    own = fact.own
+    if own is not None and not _of_checkout(own):
+        return []
+    anchors = [link for one in known.way for link in known.links(one) if link.anchor]
+    kinds = (("subscription.", "payment_intent."),) if own else (("invoice.",), PAYMENTS)
+    found = ([link for link in anchors if link.source.startswith(kind)] for kind in kinds)
+    heard = next((links for links in found if links), None)
+    return [] if heard is None and own and len(known.way) == 1 else heard
+
+
+def _at_last(fact: Fact, known: Known, rules: Rules) -> Link | None:
+    """The hold has ended: what the objects on the way said of themselves at the nearest time, and
+    then what the customer's checkouts did."""
+    for one in known.way:
+        own = [link for link in known.links(one) if not _of_checkout(link)]
+        anchors = [link for link in own if link.anchor]
+        if found := nearest(anchors) if anchors else speaking(own, fact.at):
+            return found
+    theirs = (
+        of_customer([with_reference(link, rules.reference) for link in known.links(one)], fact.at)
+        for one in known.customers
+    )
+    return next((link for link in theirs if link), None)
+
+
+def _of_checkout(link: Link) -> bool:
+    return link.source.startswith(CHECKOUT)
 
 
 def _consent(known: Known, speaker: Link | None) -> str | None:
@@ -72,12 +234,3 @@ def _consent(known: Known, speaker: Link | None) -> str | None:
         if said := [link for link in known.links(level) if link.consent]:
             return max(said, key=lambda link: (link.stated_at, link.consent or "")).consent
     return None
-
-
-def _link(fact: Fact, known: Known, *, final: bool) -> Link | None:
-    """The first level that has ids answers alone; ids are never mixed across levels."""
-    levels = list(known.way)
-    if final or not fact.new:
-        levels += known.customers
-    found = (speaking(known.links(one), fact.at) for one in levels)
-    return next((link for link in found if link), None)

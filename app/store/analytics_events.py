@@ -1,17 +1,17 @@
 """Analytics events: told once by key; held until their identity is known or the hold ends."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
 from app.core.analytics import SCHEMA_VERSION, analytics_event_id
-from app.core.facts import Entry, Fact
+from app.core.facts import Entry, Fact, Link, PlanChange
 from app.core.money import Money
-from app.core.settle import Settled
+from app.core.settle import NOBODY, Settled
 from app.store.bulk import insert_rows, update_rows
 from app.store.identities import Scope, Scoped, columns
 from app.store.schema import analytics_events, identity_waits
@@ -58,11 +58,39 @@ def waiting_for(connection: Connection, objects: Collection[Scoped]) -> list[Tol
     query = text("""
         SELECT e.* FROM analytics_events e WHERE e.state = 'held' AND e.id IN (
             SELECT w.analytics_event_id FROM identity_waits w
-            WHERE w.object_id = ANY(CAST(:ids AS text[])))
+            JOIN unnest(CAST(:accounts AS text[]), CAST(:livemodes AS boolean[]),
+                CAST(:ids AS text[])) AS o (account, livemode, id) ON w.object_id = o.id
+            JOIN analytics_events waiting ON waiting.id = w.analytics_event_id
+             AND waiting.account = o.account AND waiting.livemode = o.livemode)
         ORDER BY e.id FOR UPDATE
     """)
-    rows = connection.execute(query, {"ids": sorted({one for _, _, one in objects})})
-    return [_told(row) for row in rows]
+    return [_told(row) for row in connection.execute(query, columns(objects))]
+
+
+# Those about an object that nobody is known for, as far as they name it themselves.
+OF_NOBODY = """
+    FROM analytics_events e
+    WHERE e.account = :account AND e.livemode = :livemode AND {state}
+      AND (:id IN (e.customer, e.subscription, e.invoice) OR :id = ANY(e.about))
+"""
+
+
+def withheld_for_nobody(connection: Connection, scope: Scope, object_id: str) -> list[Told]:
+    """What was withheld since no identity was known before its hold ended, locked."""
+    state = f"e.state = 'withheld' AND e.reason = '{NOBODY}'"
+    query = text(f"SELECT e.* {OF_NOBODY.format(state=state)} ORDER BY e.id FOR UPDATE")
+    return [_told(row) for row in connection.execute(query, _about(scope, object_id))]
+
+
+def told_of_nobody(connection: Connection, scope: Scope, object_id: str) -> int:
+    """How many have left under the pseudonym of Stripe's customer."""
+    state = "e.state = 'released' AND e.identity ->> 'fallback' = 'true'"
+    query = text(f"SELECT count(*) {OF_NOBODY.format(state=state)}")
+    return int(connection.execute(query, _about(scope, object_id)).scalar_one())
+
+
+def _about(scope: Scope, object_id: str) -> dict[str, object]:
+    return {"account": scope[0], "livemode": scope[1], "id": object_id}
 
 
 def hold_ended(connection: Connection, limit: int) -> list[Told]:
@@ -102,8 +130,10 @@ def _row(one: Told) -> dict[str, Any]:
         "customer": fact.customer,
         "subscription": fact.subscription,
         "invoice": fact.invoice,
-        "is_new": fact.new,
         "cycle_start": fact.cycle_start,
+        "change": asdict(fact.change) if fact.change else None,
+        "of_payment": fact.of_payment,
+        "own": asdict(fact.own) if fact.own else None,
         "minor": money.money.minor if money else None,
         "currency": money.money.currency if money else None,
         "webhook_event_id": one.webhook_event_id,
@@ -121,6 +151,7 @@ def _settled(one: Told) -> dict[str, Any]:
             "reason": None,
             "identity": None,
             "properties": properties,
+            "tax_minor": None,
         }
     identity = settled.identity
     return {
@@ -133,7 +164,8 @@ def _settled(one: Told) -> dict[str, Any]:
             "fallback": identity.fallback,
             "consent": settled.consent,
         },
-        "properties": {**properties, **settled.campaign},
+        "properties": {**properties, **settled.properties, **settled.campaign},
+        "tax_minor": settled.tax_minor,
     }
 
 
@@ -184,10 +216,21 @@ def _fact(row: Row[Any]) -> Fact:
         at=row.occurred_at,
         about=tuple(row.about),
         customer=row.customer,
-        new=row.is_new,
         properties=row.properties,
         invoice=row.invoice,
         subscription=row.subscription,
         money=money,
         cycle_start=row.cycle_start,
+        change=PlanChange(**row.change) if row.change else None,
+        of_payment=row.of_payment,
+        own=_link(row.own) if row.own else None,
     )
+
+
+def _link(own: dict[str, Any]) -> Link:
+    """As it was written: JSON has lists for tuples, and texts for times."""
+    times = {
+        name: datetime.fromisoformat(own[name]) if own[name] else None
+        for name in ("stated_at", "completed_at")
+    }
+    return Link(**{**own, **times, "objects": tuple(own["objects"])})

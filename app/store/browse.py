@@ -136,6 +136,70 @@ def raw(connection: Connection, webhook_event: int) -> bytes:
     return bytes(connection.execute(query, {"id": webhook_event}).scalar_one())
 
 
+def identity_links(connection: Connection, limit: int) -> list[Row]:
+    """What was said of whose Stripe's objects are, newest first."""
+    query = """
+        SELECT account, livemode, object_id, source, ids, campaign, consent, stated_at,
+               completed_at, recorded_at
+        FROM identity_links WHERE ids <> '{}' OR campaign <> '{}' OR consent IS NOT NULL
+        ORDER BY id DESC LIMIT :limit
+    """
+    return _rows(connection, query, {"limit": limit})
+
+
+def nobodies(connection: Connection, limit: int) -> list[Row]:
+    """Customers (or objects without one) whose analytics events found nobody, latest first."""
+    query = """
+        SELECT account, livemode, coalesce(customer, about[1]) AS object_id,
+               count(*) FILTER (WHERE state = 'held') AS held,
+               count(*) FILTER (WHERE state = 'withheld') AS withheld,
+               count(*) FILTER (WHERE state = 'released') AS told,
+               max(occurred_at) AS latest
+        FROM analytics_events
+        WHERE (state <> 'released' OR (identity ->> 'fallback') = 'true')
+          AND reason IS DISTINCT FROM 'begins no paid period'
+        GROUP BY 1, 2, 3 ORDER BY latest DESC LIMIT :limit
+    """
+    return _rows(connection, query, {"limit": limit})
+
+
+def identity_of(connection: Connection, scope: tuple[str, bool], object_id: str) -> dict[str, Any]:
+    """Around one Stripe object: what it belongs to, what was said of all that, what was told."""
+    account, livemode = scope
+    values: dict[str, object] = {"account": account, "livemode": livemode, "id": object_id}
+    up = """
+        WITH RECURSIVE up AS (
+            SELECT CAST(:id AS text) AS id, 0 AS depth
+            UNION SELECT r.parent, u.depth + 1 FROM up u JOIN stripe_refs r
+              ON r.child = u.id AND r.account = :account AND r.livemode = :livemode
+            WHERE u.depth < 5
+        )
+    """
+    parents = _rows(connection, f"{up} SELECT id FROM up WHERE depth > 0 GROUP BY id", values)
+    said = f"""
+        {up} SELECT object_id, source, ids, campaign, consent, stated_at, completed_at
+        FROM identity_links l WHERE l.account = :account AND l.livemode = :livemode
+          AND l.object_id IN (SELECT id FROM up)
+          AND (ids <> '{{}}' OR campaign <> '{{}}' OR consent IS NOT NULL)
+        ORDER BY stated_at DESC, l.id DESC LIMIT 50
+    """
+    told = """
+        SELECT name, key, state, occurred_at, identity ->> 'source' AS source,
+               coalesce(identity -> 'ids', '{}') AS ids
+        FROM analytics_events WHERE account = :account AND livemode = :livemode
+          AND (:id IN (customer, subscription, invoice) OR :id = ANY(about))
+        ORDER BY occurred_at DESC, id DESC LIMIT 50
+    """
+    return {
+        "object_id": object_id,
+        "account": account,
+        "livemode": livemode,
+        "belongs_to": sorted(row["id"] for row in parents),
+        "said": _rows(connection, said, values),
+        "told": _rows(connection, told, values),
+    }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """How many of each there are, by state."""

@@ -19,14 +19,16 @@ def insert_rows(
     table: Table,
     rows: Sequence[Mapping[str, Any]],
     returning: tuple[str, ...] = (),
+    conflict: str = "DO NOTHING",
 ) -> Sequence[Row[Any]]:
     """Insert rows (all with the same columns) where no unique key has them already.
 
+    `conflict` is SQL for those that one has; no two of the rows may share a key then.
     Gives the named columns of the rows that were inserted. Bytes must be UTF-8 text.
     """
     if not rows:
         return []
-    statement = _insert(table, tuple(rows[0]), returning)
+    statement = _insert(table, tuple(rows[0]), returning, conflict)
     result = connection.execute(statement, {"rows": _document(rows)})
     return result.all() if returning else []
 
@@ -41,12 +43,14 @@ def update_rows(
 
 
 @lru_cache(maxsize=64)
-def _insert(table: Table, columns: tuple[str, ...], returning: tuple[str, ...]) -> TextClause:
+def _insert(
+    table: Table, columns: tuple[str, ...], returning: tuple[str, ...], conflict: str
+) -> TextClause:
     values = ", ".join(_value(table, name) for name in columns)
     tail = f"RETURNING {', '.join(returning)}" if returning else ""
     return text(f"""
         INSERT INTO {table.name} ({", ".join(columns)}) SELECT {values}
-        FROM {_recordset(table, columns)} ON CONFLICT DO NOTHING {tail}
+        FROM {_recordset(table, columns)} ON CONFLICT {conflict} {tail}
     """)
 
 

@@ -3,12 +3,25 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, text
 
 from app.core.facts import Link, Ref
 from app.store.bulk import insert_rows
 from app.store.schema import identity_links, stripe_refs
+
+# Said again, a statement keeps its earliest time, whichever came first; and once an anchor, always.
+SAID_AGAIN = """
+    (object_id, account, livemode, source, digest) DO UPDATE
+    SET stated_at = least(identity_links.stated_at, excluded.stated_at),
+        completed_at = least(identity_links.completed_at, excluded.completed_at),
+        anchor = identity_links.anchor OR excluded.anchor
+    WHERE excluded.stated_at < identity_links.stated_at
+       OR excluded.completed_at < identity_links.completed_at
+       OR (excluded.anchor AND NOT identity_links.anchor)
+"""
 
 Scope = tuple[str, bool]  # account, livemode
 Scoped = tuple[str, bool, str]  # account, livemode, Stripe id
@@ -103,6 +116,24 @@ def _lock_key(one: Scoped) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
+def now(connection: Connection) -> datetime:
+    """The database's clock."""
+    found: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return found
+
+
+def scopes_of(connection: Connection, object_id: str) -> list[Scope]:
+    """The accounts and modes in which this Stripe id is known."""
+    query = text("""
+        SELECT DISTINCT account, livemode FROM stripe_refs WHERE :id IN (child, parent)
+        UNION SELECT account, livemode FROM identity_links WHERE object_id = :id
+        UNION SELECT account, livemode FROM analytics_events
+              WHERE :id IN (customer, subscription, invoice) OR :id = ANY(about)
+        ORDER BY 1, 2
+    """)
+    return [(row[0], row[1]) for row in connection.execute(query, {"id": object_id})]
+
+
 def refs_of(connection: Connection, objects: Collection[Scoped]) -> Refs:
     """All refs on the way up from these objects."""
     refs = Refs()
@@ -126,29 +157,44 @@ def add_refs(connection: Connection, refs: Iterable[tuple[Scope, Ref]]) -> None:
 
 
 def add_links(connection: Connection, links: Iterable[tuple[Scope, Link]]) -> None:
-    """A row per object that the link speaks for; its customer is one of them."""
-    rows = [
-        {
-            "account": account,
-            "livemode": livemode,
-            "object_id": object_id,
-            "source": link.source,
-            "rank": link.rank,
-            "ids": dict(link.ids),
-            "campaign": dict(link.campaign),
-            "consent": link.consent,
-            "stated_at": link.stated_at,
-            "completed_at": link.completed_at,
-            "digest": _digest(link),
-        }
-        for (account, livemode), link in links
-        for object_id in (*link.objects, *([link.customer] if link.customer else []))
-    ]
-    insert_rows(connection, identity_links, rows)
+    """A row per object that the link speaks for, its customer too if it says anything."""
+    rows: dict[tuple[object, ...], dict[str, object]] = {}
+    for (account, livemode), link in links:
+        digest, speaks = _digest(link), bool(link.ids or link.campaign or link.consent)
+        customer = [link.customer] if link.customer and speaks else []
+        for object_id in (*link.objects, *customer):
+            row: dict[str, object] = {
+                "account": account,
+                "livemode": livemode,
+                "object_id": object_id,
+                "source": link.source,
+                "rank": link.rank,
+                "ids": dict(link.ids),
+                "campaign": dict(link.campaign),
+                "consent": link.consent,
+                "stated_at": link.stated_at,
+                "completed_at": link.completed_at,
+                "digest": digest,
+                "anchor": link.anchor,
+            }
+            key = (account, livemode, object_id, link.source, digest)
+            rows[key] = _said_twice(rows[key], row) if key in rows else row
+    insert_rows(connection, identity_links, list(rows.values()), conflict=SAID_AGAIN)
+
+
+def _said_twice(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Two statements of the same in one batch, as SAID_AGAIN would leave them."""
+    visits = [row["completed_at"] for row in (one, other) if row["completed_at"] is not None]
+    return {
+        **one,
+        "stated_at": min(one["stated_at"], other["stated_at"]),
+        "completed_at": min(visits, default=None),
+        "anchor": one["anchor"] or other["anchor"],
+    }
 
 
 def _digest(link: Link) -> str:
-    """What the link says, so that two statements of one second are both kept."""
+    """What the link says: said again, it is the same row."""
     said = (sorted(link.ids.items()), sorted(link.campaign.items()), link.consent)
     return hashlib.blake2b(repr(said).encode(), digest_size=16).hexdigest()
 
@@ -167,6 +213,7 @@ def links_of(connection: Connection, objects: Collection[Scoped]) -> Mapping[Sco
             consent=row.consent,
             stated_at=row.stated_at,
             completed_at=row.completed_at,
+            anchor=row.anchor,
         )
         found[(row.account, row.livemode, row.object_id)].append(link)
     return found

@@ -1,16 +1,19 @@
 """The ledger: signed entries, only ever added; and payments that nobody claimed yet."""
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import date
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
-from app.core.facts import Fact, Payment
+from app.core.facts import Claim, Fact, Payment
 from app.core.money import Money
+from app.core.settle import Paid
 from app.store.bulk import insert_rows
 from app.store.identities import Scope, Scoped, columns
-from app.store.schema import payments, revenue_entries, standalone_payments
+from app.store.schema import payment_claims, payments, revenue_entries
 from app.store.webhook_events import Kept
 
 
@@ -39,6 +42,7 @@ def _entry(kept: Kept, fact: Fact, zone: ZoneInfo) -> dict[str, object]:
         "payment_intent": entry.payment_intent,
         "charge": entry.charge,
         "refund": entry.refund,
+        "dispute": entry.dispute,
         "out_of_band": entry.out_of_band,
         "occurred_at": fact.at,
         "effective_date": effective,
@@ -48,61 +52,144 @@ def _entry(kept: Kept, fact: Fact, zone: ZoneInfo) -> dict[str, object]:
     }
 
 
-def add_payments(connection: Connection, found: Iterable[tuple[Scope, Payment]]) -> None:
+def add_payments(connection: Connection, found: Iterable[tuple[Kept, Payment]]) -> list[int]:
+    """Insert these; the webhook events whose payment was not known before."""
     rows = [
         {
-            "account": account,
-            "livemode": livemode,
-            "payment_intent": payment.payment_intent,
+            "account": kept.account,
+            "livemode": kept.livemode,
+            "webhook_event_id": kept.id,
+            "payment": payment.id,
             "customer": payment.customer,
             "charge": payment.charge,
             "minor": payment.money.minor,
             "currency": payment.money.currency,
             "occurred_at": payment.at,
         }
-        for (account, livemode), payment in found
+        for kept, payment in found
     ]
-    insert_rows(connection, payments, rows)
+    added = insert_rows(connection, payments, rows, returning=("webhook_event_id",))
+    return [row.webhook_event_id for row in added]
 
 
-def add_standalone(connection: Connection, found: Iterable[tuple[Scope, str]]) -> None:
+def add_claims(connection: Connection, found: Iterable[tuple[Scope, Claim]]) -> None:
     rows = [
-        {"account": account, "livemode": livemode, "payment_intent": intent}
-        for (account, livemode), intent in found
+        {
+            "account": account,
+            "livemode": livemode,
+            "payment": claim.payment,
+            "session": claim.session,
+            "tax_minor": claim.tax_minor,
+            "discount_minor": claim.discount_minor,
+        }
+        for (account, livemode), claim in found
     ]
-    insert_rows(connection, standalone_payments, rows)
+    insert_rows(connection, payment_claims, rows)
 
 
 def claimed_payments(
     connection: Connection, objects: Collection[Scoped], *, book_all: bool
-) -> list[tuple[Scope, Payment]]:
-    """Of these payment intents, the payments that are revenue of their own: a Checkout Session
-    (or, with `book_all`, the setting) claims them and no invoice does."""
+) -> list[tuple[Scope, Payment, Claim]]:
+    """Of these payments, those that are revenue of their own, with who claims them: no invoice
+    does, and a Checkout Session, the charge itself or Stripe's API says so.
+
+    With `book_all` the setting claims them all, and only it: whether a session spoke before is
+    nothing that an entry may depend on.
+    """
     query = text("""
-        SELECT p.* FROM payments p
+        SELECT p.*, c.session, c.tax_minor, c.discount_minor FROM payments p
         JOIN unnest(CAST(:accounts AS text[]), CAST(:livemodes AS boolean[]), CAST(:ids AS text[]))
             AS o (account, livemode, id)
-          ON p.payment_intent = o.id AND p.account = o.account AND p.livemode = o.livemode
-        WHERE (:book_all OR EXISTS (
-            SELECT 1 FROM standalone_payments s WHERE s.payment_intent = p.payment_intent
-            AND s.account = p.account AND s.livemode = p.livemode))
+          ON p.payment = o.id AND p.account = o.account AND p.livemode = o.livemode
+        LEFT JOIN payment_claims c ON c.payment = p.payment
+         AND c.account = p.account AND c.livemode = p.livemode
+        WHERE (:book_all OR c.payment IS NOT NULL)
         AND NOT EXISTS (
-            SELECT 1 FROM stripe_refs r WHERE r.child = p.payment_intent AND NOT r.customer
+            SELECT 1 FROM stripe_refs r WHERE r.child = p.payment AND NOT r.customer
             AND r.account = p.account AND r.livemode = p.livemode)
     """)
     rows = connection.execute(query, {**columns(objects), "book_all": book_all})
-    return [((row.account, row.livemode), _payment(row)) for row in rows]
+    return [((row.account, row.livemode), *_claimed(row, book_all=book_all)) for row in rows]
 
 
-def _payment(row: object) -> Payment:
-    values = row._mapping  # type: ignore[attr-defined]
-    return Payment(
-        payment_intent=values["payment_intent"],
-        customer=values["customer"],
-        money=Money(values["minor"], values["currency"]),
-        charge=values["charge"],
-        at=values["occurred_at"],
+def _claimed(row: Row[Any], *, book_all: bool) -> tuple[Payment, Claim]:
+    payment = Payment(
+        id=row.payment,
+        customer=row.customer,
+        money=Money(row.minor, row.currency),
+        charge=row.charge,
+        at=row.occurred_at,
     )
+    if book_all:
+        return payment, Claim(payment=row.payment)
+    claim = Claim(
+        payment=row.payment,
+        session=row.session,
+        tax_minor=row.tax_minor,
+        discount_minor=row.discount_minor,
+    )
+    return payment, claim
+
+
+def paid(connection: Connection, objects: Collection[Scoped]) -> dict[Scoped, Paid]:
+    """The payment entries of these invoices and one-off payments."""
+    query = text("""
+        SELECT e.account, e.livemode, o.id, e.minor, e.currency, e.tax_minor, e.invoice
+        FROM unnest(CAST(:accounts AS text[]), CAST(:livemodes AS boolean[]), CAST(:ids AS text[]))
+            AS o (account, livemode, id)
+        JOIN revenue_entries e ON e.account = o.account AND e.livemode = o.livemode
+         AND e.key = 'payment:' || o.id
+    """)
+    return {
+        (row.account, row.livemode, row.id): Paid(
+            money=Money(row.minor, row.currency),
+            tax_minor=row.tax_minor or 0,
+            invoice=row.invoice,
+        )
+        for row in connection.execute(query, columns(objects))
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unattributed:
+    """A leased payment that nobody claims; `id` is the webhook event's that told of it.
+    `settled`: meanwhile somebody does. `age` is seconds since it was received."""
+
+    id: int
+    token: int
+    attempts: int
+    age: float
+    account: str
+    livemode: bool
+    payment: str
+    settled: bool
+
+
+LEASE_UNATTRIBUTED = text("""
+WITH due AS (
+    SELECT lane, ref_id FROM work WHERE lane = 'ask' AND due_at <= clock_timestamp()
+    ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), leased AS (
+    UPDATE work w SET token = nextval('work_tokens'), attempts = w.attempts + 1,
+        due_at = clock_timestamp() + make_interval(secs => :lease)
+    FROM due WHERE w.lane = due.lane AND w.ref_id = due.ref_id
+    RETURNING w.ref_id, w.token, w.attempts
+)
+SELECT l.ref_id AS id, l.token, l.attempts,
+       extract(epoch FROM clock_timestamp() - p.recorded_at)::float8 AS age,
+       p.account, p.livemode, p.payment,
+       EXISTS (SELECT 1 FROM payment_claims c WHERE c.payment = p.payment
+               AND c.account = p.account AND c.livemode = p.livemode)
+       OR EXISTS (SELECT 1 FROM stripe_refs r WHERE r.child = p.payment AND NOT r.customer
+                  AND r.account = p.account AND r.livemode = p.livemode) AS settled
+FROM leased l JOIN payments p ON p.webhook_event_id = l.ref_id
+""")
+
+
+def lease_unattributed(connection: Connection, limit: int, seconds: float) -> list[Unattributed]:
+    """Up to `limit` payments to ask Stripe about, ours for so many seconds."""
+    found = connection.execute(LEASE_UNATTRIBUTED, {"limit": limit, "lease": seconds})
+    return [Unattributed(**row) for row in found.mappings()]
 
 
 def totals(connection: Connection) -> list[tuple[str, int, int]]:
@@ -113,16 +200,43 @@ def totals(connection: Connection) -> list[tuple[str, int, int]]:
     return [(row[0], row[1], row[2]) for row in connection.execute(query)]
 
 
+def has_invoices(connection: Connection) -> bool:
+    """Whether any payment of an invoice is booked."""
+    query = text("""
+        SELECT EXISTS (SELECT 1 FROM revenue_entries WHERE kind = 'payment' AND invoice IS NOT NULL)
+    """)
+    return bool(connection.execute(query).scalar_one())
+
+
+UNATTRIBUTED = """
+    FROM payments p
+    WHERE NOT EXISTS (SELECT 1 FROM revenue_entries e
+                      WHERE e.key = 'payment:' || p.payment
+                      AND e.account = p.account AND e.livemode = p.livemode)
+      AND NOT EXISTS (SELECT 1 FROM stripe_refs r
+                      WHERE r.child = p.payment AND NOT r.customer
+                      AND r.account = p.account AND r.livemode = p.livemode)
+"""
+
+
 def unattributed(connection: Connection) -> list[tuple[str, int, int]]:
     """(currency, payments, sum) of captured payments that neither checkout nor invoice claims."""
-    query = text("""
-        SELECT p.currency, count(*), sum(p.minor)::bigint FROM payments p
-        WHERE NOT EXISTS (SELECT 1 FROM revenue_entries e
-                          WHERE e.key = 'payment:' || p.payment_intent
-                          AND e.account = p.account AND e.livemode = p.livemode)
-          AND NOT EXISTS (SELECT 1 FROM stripe_refs r
-                          WHERE r.child = p.payment_intent AND NOT r.customer
-                          AND r.account = p.account AND r.livemode = p.livemode)
-        GROUP BY 1 ORDER BY 1
+    query = text(f"""
+        SELECT p.currency, count(*), sum(p.minor)::bigint {UNATTRIBUTED} GROUP BY 1 ORDER BY 1
     """)
     return [(row[0], row[1], row[2]) for row in connection.execute(query)]
+
+
+def unattributed_payments(
+    connection: Connection, limit: int, *, older_than: float = 0
+) -> list[dict[str, Any]]:
+    """The newest of them, one by one; `older_than`: known to us for so many seconds."""
+    query = text(f"""
+        SELECT p.account, p.livemode, p.payment, p.charge, p.customer, p.minor, p.currency,
+               p.occurred_at, p.recorded_at
+        {UNATTRIBUTED}
+          AND p.recorded_at <= clock_timestamp() - make_interval(secs => :older_than)
+        ORDER BY p.occurred_at DESC, p.payment LIMIT :limit
+    """)
+    rows = connection.execute(query, {"limit": limit, "older_than": older_than})
+    return [dict(row) for row in rows.mappings()]

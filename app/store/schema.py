@@ -94,6 +94,15 @@ lane_slots = Table(
     _time("leased_until"),
     PrimaryKeyConstraint("lane", "slot", name="lane_slots_pkey"),
 )
+# What Stripe's API answered for a thin event, which carries no object.
+hydrations = Table(
+    "hydrations",
+    metadata,
+    Column("webhook_event_id", BigInteger, nullable=False, autoincrement=False),
+    _time("fetched_at", clock=True),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("webhook_event_id", name="hydrations_pkey"),
+)
 # Which Stripe object belongs to which: a payment intent to its invoice, and so on up.
 stripe_refs = Table(
     "stripe_refs",
@@ -119,15 +128,10 @@ identity_links = Table(
     _time("completed_at", null=True),
     _time("recorded_at", clock=True),
     Column("digest", Text, nullable=False),
+    Column("anchor", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("id", name="identity_links_pkey"),
     UniqueConstraint(
-        "object_id",
-        "account",
-        "livemode",
-        "source",
-        "stated_at",
-        "digest",
-        name="identity_links_stated_once",
+        "object_id", "account", "livemode", "source", "digest", name="identity_links_said_once"
     ),
 )
 subscription_snapshots = Table(
@@ -146,6 +150,11 @@ subscription_snapshots = Table(
     Column("items", JSONB, nullable=False),
     Column("discounts", JSONB, nullable=False),
     Column("previous_attributes", JSONB),
+    Column("event_id", Text, nullable=False),
+    Column("currency", Text),
+    Column("paused_collection", Boolean, nullable=False),
+    Column("churn", Text),
+    Column("hydrated", Boolean, nullable=False),
     PrimaryKeyConstraint("webhook_event_id", name="subscription_snapshots_pkey"),
     Index("subscription_snapshots_subscription", "subscription", "stated_at"),
 )
@@ -154,21 +163,27 @@ payments = Table(
     "payments",
     metadata,
     *_scope(),
-    Column("payment_intent", Text, nullable=False),
+    Column("payment", Text, nullable=False),
     Column("customer", Text),
     Column("charge", Text),
     Column("minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
     _time("occurred_at"),
     _time("recorded_at", clock=True),
-    PrimaryKeyConstraint("payment_intent", "account", "livemode", name="payments_pkey"),
+    Column("webhook_event_id", BigInteger),
+    PrimaryKeyConstraint("payment", "account", "livemode", name="payments_pkey"),
+    Index("payments_webhook_event", "webhook_event_id"),
 )
-standalone_payments = Table(
-    "standalone_payments",
+# Who says that a payment pays no invoice.
+payment_claims = Table(
+    "payment_claims",
     metadata,
     *_scope(),
-    Column("payment_intent", Text, nullable=False),
-    PrimaryKeyConstraint("payment_intent", "account", "livemode", name="standalone_payments_pkey"),
+    Column("payment", Text, nullable=False),
+    Column("session", Text),
+    Column("tax_minor", BigInteger, nullable=False, server_default="0"),
+    Column("discount_minor", BigInteger, nullable=False, server_default="0"),
+    PrimaryKeyConstraint("payment", "account", "livemode", name="payment_claims_pkey"),
 )
 # The ledger. Triggers refuse UPDATE, DELETE and TRUNCATE.
 revenue_entries = Table(
@@ -180,21 +195,22 @@ revenue_entries = Table(
     Column("kind", Text, nullable=False),
     Column("minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
-    Column("tax_minor", BigInteger, nullable=False),
-    Column("discount_minor", BigInteger, nullable=False),
+    Column("tax_minor", BigInteger),
+    Column("discount_minor", BigInteger),
     Column("customer", Text),
     Column("subscription", Text),
     Column("invoice", Text),
     Column("payment_intent", Text),
     Column("charge", Text),
     Column("refund", Text),
-    Column("out_of_band", Boolean, nullable=False, server_default=text("false")),
+    Column("out_of_band", Boolean),
     _time("occurred_at"),
     _time("recorded_at", clock=True),
     Column("effective_date", Date, nullable=False),
     Column("posting_date", Date, nullable=False),
     Column("origin", Text, nullable=False),
     Column("webhook_event_id", BigInteger),
+    Column("dispute", Text),
     UniqueConstraint("account", "livemode", "key", name="revenue_entries_booked_once"),
     Index("revenue_entries_date", "effective_date", "currency"),
 )
@@ -214,7 +230,6 @@ analytics_events = Table(
     Column("customer", Text),
     Column("subscription", Text),
     Column("invoice", Text),
-    Column("is_new", Boolean, nullable=False),
     _time("cycle_start", null=True),
     Column("properties", JSONB, nullable=False),
     Column("identity", JSONB),
@@ -224,6 +239,10 @@ analytics_events = Table(
     _time("recorded_at", clock=True),
     _time("held_until"),
     _time("released_at", null=True),
+    Column("change", JSONB),
+    Column("of_payment", Boolean, nullable=False, server_default=text("false")),
+    Column("own", JSONB),
+    Column("tax_minor", BigInteger),
     UniqueConstraint("account", "livemode", "key", name="analytics_events_told_once"),
     Index(
         "analytics_events_invoice",
@@ -236,6 +255,13 @@ analytics_events = Table(
         postgresql_where=text("name IN ('subscription_started', 'subscription_cancelled')"),
     ),
     Index("analytics_events_webhook_event", "webhook_event_id"),
+    Index(
+        "analytics_events_nobody",
+        "account",
+        "livemode",
+        "customer",
+        postgresql_where=text("state <> 'released' OR (identity ->> 'fallback') = 'true'"),
+    ),
 )
 # What a held analytics event waits to hear of: a row per Stripe id.
 identity_waits = Table(
@@ -293,4 +319,55 @@ audit_log = Table(
     Column("why", Text),
     Column("filter", JSONB, nullable=False),
     Column("rows", BigInteger, nullable=False),
+)
+# What subscriptions only point to: prices, coupons, discounts. The newest statement stands.
+catalogue = Table(
+    "catalogue",
+    metadata,
+    *_scope(),
+    Column("kind", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    _time("stated_at"),
+    Column("body", JSONB, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("webhook_event_id", BigInteger),
+    PrimaryKeyConstraint("account", "livemode", "kind", "id", name="catalogue_pkey"),
+    Index("catalogue_webhook_event", "webhook_event_id"),
+)
+# What Stripe's API was asked for, so that what it does not have is not asked for ever.
+catalogue_checks = Table(
+    "catalogue_checks",
+    metadata,
+    *_scope(),
+    Column("kind", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    _time("checked_at", clock=True),
+    PrimaryKeyConstraint("account", "livemode", "kind", "id", name="catalogue_checks_pkey"),
+)
+# What a subscription was worth a month, derived: a row per subscription and second.
+subscription_states = Table(
+    "subscription_states",
+    metadata,
+    *_scope(),
+    Column("subscription", Text, nullable=False),
+    _time("stated_at"),
+    Column("customer", Text),
+    Column("currency", Text),
+    Column("status", Text, nullable=False),
+    Column("churn", Text),
+    Column("minor", BigInteger),
+    Column("missing", ARRAY(Text), nullable=False),
+    Column("asked", ARRAY(Text), nullable=False),
+    _time("discount_ends_at", null=True),
+    Column("minor_after", BigInteger),
+    PrimaryKeyConstraint(
+        "account", "livemode", "subscription", "stated_at", name="subscription_states_pkey"
+    ),
+    Index("subscription_states_asked", "asked", postgresql_using="gin"),
+    Index(
+        "subscription_states_missing",
+        "account",
+        "livemode",
+        postgresql_where=text("missing <> '{}'"),
+    ),
 )

@@ -2,15 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
 from datetime import datetime
 
 from sqlalchemy import Connection, text
 
 from app.core.facts import Snapshot
+from app.core.last_stated import Stated
 from app.store.bulk import insert_rows
 from app.store.identities import Scoped, columns
 from app.store.schema import subscription_snapshots
 from app.store.webhook_events import Kept
+
+Second = tuple[str, bool, str, datetime]  # account, livemode, subscription, to the second
+FIELDS = tuple(each.name for each in fields(Snapshot))
 
 
 def add_snapshots(connection: Connection, snapshots: Iterable[tuple[Kept, Snapshot]]) -> None:
@@ -30,6 +35,11 @@ def add_snapshots(connection: Connection, snapshots: Iterable[tuple[Kept, Snapsh
             "items": one.items,
             "discounts": one.discounts,
             "previous_attributes": one.previous_attributes,
+            "event_id": kept.event_id,
+            "currency": one.currency,
+            "paused_collection": one.paused_collection,
+            "churn": one.churn,
+            "hydrated": kept.fetched,
         }
         for kept, one in snapshots
     ]
@@ -50,4 +60,39 @@ def trial_ends(
     found: dict[Scoped, set[tuple[datetime, datetime | None]]] = defaultdict(set)
     for row in connection.execute(query, columns(subscriptions)):
         found[(row.account, row.livemode, row.subscription)].add((row.stated_at, row.trial_end))
+    return found
+
+
+def seconds_of(connection: Connection, webhook_events: Collection[int]) -> set[Second]:
+    """The seconds of subscriptions that these webhook events (by our id) speak of."""
+    query = text("""
+        SELECT DISTINCT account, livemode, subscription, stated_at
+        FROM subscription_snapshots WHERE webhook_event_id = ANY(CAST(:ids AS bigint[]))
+    """)
+    found = connection.execute(query, {"ids": list(webhook_events)})
+    return {(one.account, one.livemode, one.subscription, one.stated_at) for one in found}
+
+
+def stated(connection: Connection, seconds: Collection[Second]) -> dict[Second, list[Stated]]:
+    """All that was said of these subscriptions in these seconds."""
+    query = text("""
+        SELECT s.* FROM subscription_snapshots s
+        JOIN unnest(CAST(:accounts AS text[]), CAST(:livemodes AS boolean[]),
+                    CAST(:ids AS text[]), CAST(:times AS timestamptz[]))
+            AS o (account, livemode, id, time)
+          ON s.subscription = o.id AND s.stated_at = o.time
+         AND s.account = o.account AND s.livemode = o.livemode
+    """)
+    values = {**columns([one[:3] for one in seconds]), "times": [one[3] for one in sorted(seconds)]}
+    found: dict[Second, list[Stated]] = defaultdict(list)
+    for row in connection.execute(query, values).mappings():
+        second = (row["account"], row["livemode"], row["subscription"], row["stated_at"])
+        found[second].append(
+            Stated(
+                snapshot=Snapshot(**{name: row[name] for name in FIELDS}),
+                at=row["stated_at"],
+                event_id=row["event_id"],
+                hydrated=row["hydrated"],
+            )
+        )
     return found

@@ -1,12 +1,15 @@
 """The inbox: each webhook event kept once, then given one verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RowMapping, text
 
 from app.core.envelope import Envelope
+from app.store import work
+from app.store.bulk import insert_rows
+from app.store.schema import hydrations
 
 # Keys, events and work rows in one statement: for each webhook event all three stand, or none.
 # For the driver as it is: %b sends binary arrays, which cost a tenth of SQLAlchemy's text ones.
@@ -38,8 +41,10 @@ WITH claimed AS (
     WHERE lane = 'process' AND due_at <= clock_timestamp() AND ref_id > :after
     ORDER BY ref_id LIMIT :limit FOR UPDATE SKIP LOCKED
 )
-SELECT e.id, e.received_at, e.account, e.livemode, e.event_id, e.type, e.created, e.origin, e.raw
-FROM claimed c JOIN webhook_events e ON e.id = c.ref_id ORDER BY e.id
+SELECT e.id, e.account, e.livemode, e.event_id, e.type, e.created, e.origin, e.raw,
+       h.body AS hydrated
+FROM claimed c JOIN webhook_events e ON e.id = c.ref_id
+LEFT JOIN hydrations h ON h.webhook_event_id = e.id ORDER BY e.id
 """)
 
 DECIDE = text("""
@@ -59,10 +64,10 @@ FROM done d WHERE e.id = d.id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """A webhook event as it was kept; `raw` are the exact signed bytes."""
+    """A webhook event as it was kept; `raw` are the exact signed bytes, `hydrated` what Stripe's
+    API said a thin one is about. `fetched`: its object is of a later moment than it is."""
 
     id: int
-    received_at: datetime
     account: str
     livemode: bool
     event_id: str
@@ -70,6 +75,8 @@ class Kept:
     created: datetime
     origin: str
     raw: bytes
+    hydrated: bytes | None = None
+    fetched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,8 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`verdict`: processed, ignored, or quarantined; `reason` says why it is not processed."""
+    """`verdict`: processed, ignored, held (a thin one, until its object is fetched) or quarantined;
+    `reason` says why it is not processed."""
 
     id: int
     verdict: str
@@ -121,7 +129,12 @@ def keep_all(connection: Connection, arrived: Sequence[Arrived]) -> list[bool]:
 def claim(connection: Connection, limit: int, after: int = 0) -> list[Kept]:
     """Up to `limit` unprocessed webhook events, oldest first, locked until the commit."""
     found = connection.execute(CLAIM, {"limit": limit, "after": after})
-    return [Kept(**{**row, "raw": bytes(row["raw"])}) for row in found.mappings()]
+    return [_kept(row) for row in found.mappings()]
+
+
+def _kept(row: RowMapping) -> Kept:
+    hydrated = row["hydrated"]
+    return Kept(**{**row, "raw": bytes(row["raw"]), "hydrated": hydrated and bytes(hydrated)})
 
 
 def decide(connection: Connection, verdicts: Sequence[Verdict]) -> None:
@@ -143,6 +156,93 @@ def process_again(connection: Connection, ids: Sequence[int]) -> int:
         ON CONFLICT DO NOTHING
     """)
     return connection.execute(again, {"ids": list(ids)}).rowcount
+
+
+def kept_of(
+    connection: Connection, keys: Collection[tuple[str, bool, str]]
+) -> set[tuple[str, bool, str]]:
+    """Which of these (account, livemode, event id) are kept."""
+    query = text("""
+        SELECT k.account, k.livemode, k.event_id FROM webhook_event_keys k
+        JOIN unnest(CAST(:accounts AS text[]), CAST(:livemodes AS boolean[]), CAST(:ids AS text[]))
+            AS o (account, livemode, id)
+          ON k.event_id = o.id AND k.account = o.account AND k.livemode = o.livemode
+    """)
+    ordered = sorted(keys)
+    values = {
+        "accounts": [account for account, _, _ in ordered],
+        "livemodes": [livemode for _, livemode, _ in ordered],
+        "ids": [event_id for _, _, event_id in ordered],
+    }
+    return {(row[0], row[1], row[2]) for row in connection.execute(query, values)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thin:
+    """A leased thin event that waits for its object. `age` is seconds since it was received."""
+
+    id: int
+    token: int
+    attempts: int
+    age: float
+    account: str
+    livemode: bool
+    event_id: str
+    type: str
+    created: datetime
+    raw: bytes
+
+
+LEASE_THIN = text("""
+WITH due AS (
+    SELECT lane, ref_id FROM work WHERE lane = 'hydrate' AND due_at <= clock_timestamp()
+    ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), leased AS (
+    UPDATE work w SET token = nextval('work_tokens'), attempts = w.attempts + 1,
+        due_at = clock_timestamp() + make_interval(secs => :lease)
+    FROM due WHERE w.lane = due.lane AND w.ref_id = due.ref_id
+    RETURNING w.ref_id, w.token, w.attempts
+)
+SELECT e.id, l.token, l.attempts,
+       extract(epoch FROM clock_timestamp() - e.received_at)::float8 AS age,
+       e.account, e.livemode, e.event_id, e.type, e.created, e.raw
+FROM leased l JOIN webhook_events e ON e.id = l.ref_id ORDER BY e.id
+""")
+
+
+def await_objects(connection: Connection, ids: Sequence[int]) -> None:
+    """These thin events wait for `hydrate` now."""
+    if ids:
+        waits = "waits for Stripe's API to say what it is about"
+        decide(connection, [Verdict(id_, "held", waits) for id_ in ids])
+        work.put(connection, work.HYDRATE, ids)
+
+
+def lease_thin(connection: Connection, limit: int, seconds: float) -> list[Thin]:
+    """Up to `limit` thin events whose object is to be fetched, ours for so many seconds."""
+    found = connection.execute(LEASE_THIN, {"limit": limit, "lease": seconds})
+    return [Thin(**{**row, "raw": bytes(row["raw"])}) for row in found.mappings()]
+
+
+def hydrated(connection: Connection, fetched: Mapping[int, tuple[int, bytes]]) -> None:
+    """Keep what was fetched, {id: (token, body)}, and let it be processed."""
+    ours = work.finish(connection, work.HYDRATE, {i: token for i, (token, _) in fetched.items()})
+    rows = [{"webhook_event_id": id_, "body": fetched[id_][1]} for id_ in sorted(ours)]
+    insert_rows(connection, hydrations, rows)
+    process_again(connection, sorted(ours))
+
+
+def give_up_thin(connection: Connection, gone: Mapping[int, tuple[int, str]]) -> None:
+    """Quarantine thin events, {id: (token, reason)}, whose object cannot be had."""
+    ours = work.finish(connection, work.HYDRATE, {i: token for i, (token, _) in gone.items()})
+    query = text("""
+        UPDATE webhook_events e
+        SET verdict = 'quarantined', reason = v.reason, decided_at = clock_timestamp()
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) AS v (id, reason)
+        WHERE e.id = v.id
+    """)
+    ids = sorted(ours)
+    connection.execute(query, {"ids": ids, "reasons": [gone[id_][1] for id_ in ids]})
 
 
 @dataclass(frozen=True, slots=True)

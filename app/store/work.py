@@ -1,6 +1,8 @@
 """The schedule: which rows are due in which lane, and who holds them.
 
-Lanes: `process` (webhook events), `release` (held analytics events), `to:<destination>`.
+Lanes: `process` (webhook events), `release` (held analytics events), `to:<destination>`, and with
+webhook events again: `measure` (of subscriptions and prices), `hydrate` (thin ones), `ask` (of
+payments that nobody claims).
 All times are the database's clock; `due_at` doubles as the end of a lease, so what a dead worker
 held falls due by itself. A token fences: whoever lost a lease can change nothing.
 """
@@ -10,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import Connection, text
 
 PROCESS, RELEASE = "process", "release"
+MEASURE, HYDRATE, ASK = "measure", "hydrate", "ask"
 
 
 def lane_of(destination: str) -> str:
@@ -75,13 +78,29 @@ def give_back(connection: Connection, lane: str, tokens: Mapping[int, int]) -> i
     return connection.execute(query, values).rowcount
 
 
-def put(connection: Connection, lane: str, ref_ids: Iterable[int]) -> None:
-    """Make these due now."""
+def put(connection: Connection, lane: str, ref_ids: Iterable[int], delay: float = 0) -> None:
+    """Make these due, in so many seconds."""
+    ids = list(ref_ids)
+    if not ids:
+        return
     query = text("""
-        INSERT INTO work (lane, ref_id) SELECT :lane, unnest(CAST(:ids AS bigint[]))
+        INSERT INTO work (lane, ref_id, due_at)
+        SELECT :lane, unnest(CAST(:ids AS bigint[])),
+               clock_timestamp() + make_interval(secs => :delay)
         ON CONFLICT DO NOTHING
     """)
-    connection.execute(query, {"lane": lane, "ids": list(ref_ids)})
+    connection.execute(query, {"lane": lane, "ids": ids, "delay": delay})
+
+
+def finish(connection: Connection, lane: str, tokens: Mapping[int, int]) -> set[int]:
+    """Take rows {ref_id: token} off; those that were still ours."""
+    query = text("""
+        DELETE FROM work w USING unnest(CAST(:ids AS bigint[]), CAST(:tokens AS bigint[]))
+            AS v (id, token)
+        WHERE w.lane = :lane AND w.ref_id = v.id AND w.token = v.token RETURNING w.ref_id
+    """)
+    values = {"lane": lane, "ids": list(tokens), "tokens": list(tokens.values())}
+    return set(connection.execute(query, values).scalars())
 
 
 def take_slot(

@@ -51,7 +51,6 @@ def start(
         at=at,
         about=(subscription,),
         customer=customer,
-        new=True,
         subscription=subscription,
     )
 
@@ -72,7 +71,6 @@ REACTIVATED = Fact(
     at=NOON + HOUR,
     about=("sub_2",),
     customer="cus_1",
-    new=True,
     subscription="sub_2",
     properties={"customer_id": "cus_1", "subscription_id": "sub_2"},
 )
@@ -156,6 +154,7 @@ Trials = set[tuple[datetime, datetime | None]]
         ({(SINCE, None)}, "subscription_renewed"),
         ({(SINCE, TRIAL_END - HOUR)}, "subscription_renewed"),
         ({(BEFORE, None), (SINCE, TRIAL_END - HOUR)}, "subscription_renewed"),
+        ({(SINCE, TRIAL_END), (SINCE + HOUR, TRIAL_END + HOUR)}, "trial_converted"),  # a second one
     ],
 )
 @pytest.mark.parametrize("final", [False, True])
@@ -172,6 +171,7 @@ def test_a_paid_period_that_starts_at_a_trials_end_converts_it_and_any_other_ren
         ({(BEFORE, TRIAL_END + HOUR)}, "subscription_renewed"),
         ({(BEFORE, None)}, "subscription_renewed"),
         ({(BEFORE, TRIAL_END)}, "trial_converted"),
+        ({(SINCE, TRIAL_END + HOUR)}, "subscription_renewed"),  # of another, later trial
     ],
 )
 def test_it_waits_for_what_is_said_once_the_period_began_and_is_then_told_as_it_is_known(

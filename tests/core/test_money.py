@@ -7,44 +7,36 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.core.money import THREE_DECIMAL, ZERO_DECIMAL, Money, exponent, share
+from app.core.money import THREE_DECIMAL, ZERO_DECIMAL, Money, exponent, rounded, share
 
 # A slow machine is no failure.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-# As the currencies page of Stripe's documentation lists them.
-WITHOUT_DECIMALS = [
-    "bif",
-    "clp",
-    "djf",
-    "gnf",
-    "jpy",
-    "kmf",
-    "krw",
-    "mga",
-    "pyg",
-    "rwf",
-    "vnd",
-    "vuv",
-    "xaf",
-    "xof",
-    "xpf",
-]
-WITH_THREE = ["bhd", "jod", "kwd", "omr", "tnd"]
-WITH_TWO = ["usd", "eur", "gbp", "ugx", "isk", "huf", "twd", "inr", "idr"]
+# As the currencies page of Stripe's documentation has them, each with one whole unit of it in
+# Stripe's integers. What is written is what is charged: no library and no ISO table stands here.
+ONE_UNIT = {
+    # zero-decimal currencies
+    **{"bif": 1, "clp": 1, "djf": 1, "gnf": 1, "jpy": 1, "kmf": 1, "krw": 1, "mga": 1},
+    **{"pyg": 1, "rwf": 1, "vnd": 1, "vuv": 1, "xaf": 1, "xof": 1, "xpf": 1},
+    # three-decimal currencies
+    **{"bhd": 1000, "jod": 1000, "kwd": 1000, "omr": 1000, "tnd": 1000},
+    # "special cases": two decimals for Stripe, though they have none (ISK, UGX), or are paid out
+    # without (HUF, TWD)
+    **{"isk": 100, "ugx": 100, "huf": 100, "twd": 100},
+    **{"usd": 100, "eur": 100, "gbp": 100, "inr": 100, "idr": 100, "chf": 100, "brl": 100},
+}
 
 
-@pytest.mark.parametrize(
-    ("decimals", "currencies"), [(0, WITHOUT_DECIMALS), (2, WITH_TWO), (3, WITH_THREE)]
-)
-def test_how_many_decimals_stripes_amounts_have(decimals: int, currencies: list[str]) -> None:
-    assert {currency: exponent(currency) for currency in currencies} == dict.fromkeys(
-        currencies, decimals
-    )
+@pytest.mark.parametrize(("currency", "minor"), ONE_UNIT.items())
+def test_how_many_decimals_stripes_amounts_have(currency: str, minor: int) -> None:
+    assert 10 ** exponent(currency) == minor
+    assert (Money(minor, currency).major, Money(minor, currency).number) == (Decimal(1), 1.0)
 
 
 def test_no_other_currency_is_special() -> None:
-    assert (set(WITHOUT_DECIMALS), set(WITH_THREE)) == (set(ZERO_DECIMAL), set(THREE_DECIMAL))
+    listed = [{code for code, minor in ONE_UNIT.items() if minor == unit} for unit in (1, 1000)]
+
+    assert [set(ZERO_DECIMAL), set(THREE_DECIMAL)] == listed
 
 
 @pytest.mark.parametrize(
@@ -85,7 +77,7 @@ def test_whole_units_go_back_to_the_same_minor_units(minor: int, currency: str) 
     money = Money(minor, currency)
 
     assert money.major * 10 ** exponent(currency) == minor
-    assert round(Decimal(repr(float(money.major))) * 10 ** exponent(currency)) == minor
+    assert round(Decimal(repr(money.number)) * 10 ** exponent(currency)) == minor
 
 
 @pytest.mark.parametrize(
@@ -110,6 +102,18 @@ def test_a_share_is_rounded_half_away_from_zero(
     part: int, of: int, whole: int, expected: int
 ) -> None:
     assert share(part, of, whole) == expected
+
+
+@pytest.mark.parametrize(
+    ("exact", "expected"),
+    [
+        *(("0", 0), ("1/2", 1), ("-1/2", -1), ("5/2", 3), ("-5/2", -3)),
+        *(("49/100", 0), ("-49/100", 0)),
+        ("250000000000000000000000000001/2", 125000000000000000000000000001),
+    ],
+)
+def test_a_half_goes_away_from_zero_however_large_the_number(exact: str, expected: int) -> None:
+    assert rounded(Fraction(exact)) == expected
 
 
 AMOUNTS = st.integers(0, 10**13)

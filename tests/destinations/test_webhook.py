@@ -44,7 +44,7 @@ def test_everything_known_is_in_the_body() -> None:
             "identity_fallback": False,
             "properties": {"product_id": "prod_pro"},
             "revenue": {"minor": 1299, "currency": "usd", "major": "12.99"},
-            "schema_version": 1,
+            "schema_version": 2,
         },
     }
 

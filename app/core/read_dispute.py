@@ -1,0 +1,128 @@
+"""charge.dispute.*: a bank takes money back, and may return it; each balance transaction of the
+dispute is one entry, whichever of its webhook events lists it."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from app.core import stripe_shapes as shapes
+from app.core.facts import Entry, Fact, Reading, Ref
+from app.core.money import Money, share
+from app.core.stripe_shapes import Json, id_of, text
+
+
+def opened(dispute: Json, _announced: datetime, _previous: Json | None) -> Reading:
+    """charge.dispute.created: contested; or only asked about, which moves no money."""
+    key = f"dispute_opened:{text(dispute, 'id')}"
+    at = shapes.time(dispute, "created")
+    return _reading(dispute, _state(dispute, "dispute_opened", key, at))
+
+
+def moved(dispute: Json, _announced: datetime, _previous: Json | None) -> Reading:
+    """charge.dispute.updated, .funds_withdrawn, .funds_reinstated: its balance transactions."""
+    return _reading(dispute)
+
+
+def closed(dispute: Json, announced: datetime, _previous: Json | None) -> Reading:
+    """charge.dispute.closed: the status is the outcome."""
+    key = f"dispute_closed:{text(dispute, 'id')}"
+    outcome = text(dispute, "status")
+    return _reading(dispute, _state(dispute, "dispute_closed", key, announced, outcome=outcome))
+
+
+def _reading(dispute: Json, *states: Fact) -> Reading:
+    return Reading(facts=(*states, *_movements(dispute)), refs=_refs(dispute))
+
+
+def _state(dispute: Json, name: str, key: str, at: datetime, **more: Any) -> Fact:
+    evidence = shapes.mapping(dispute.get("evidence_details"))
+    contested = Money(shapes.integer(dispute, "amount"), shapes.currency(dispute))
+    properties = {
+        "amount_disputed": contested.number,
+        "currency": contested.currency.upper(),
+        "inquiry": text(dispute, "status").startswith("warning_"),
+        "evidence_due_by": shapes.iso(shapes.time_or_none(evidence, "due_by")),
+        **more,
+    }
+    return Fact(
+        key=key,
+        name=name,
+        at=at,
+        about=_about(dispute),
+        customer=shapes.customer(dispute),
+        properties=shapes.given(_common(dispute) | properties),
+    )
+
+
+def _movements(dispute: Json) -> Iterator[Fact]:
+    """An old shape without balance transactions moves nothing that we could name."""
+    listed = shapes.rows(dispute.get("balance_transactions"))
+    rows = sorted(listed, key=lambda row: (shapes.integer(row, "created"), text(row, "id")))
+    amounts = [shapes.integer(row, "amount") for row in rows]
+    first = next((-amount for amount in amounts if amount < 0), 0)
+    for row in rows:
+        money = _in_its_currency(dispute, row, first)
+        if money.minor:
+            yield _movement(dispute, row, money)
+
+
+def _in_its_currency(dispute: Json, row: Json, first: int) -> Money:
+    """A balance transaction is in the currency of our balance. Where that is not the dispute's, the
+    first withdrawal is the dispute's amount, and the others are by their size against it."""
+    contested = Money(shapes.integer(dispute, "amount"), shapes.currency(dispute))
+    amount = shapes.integer(row, "amount")
+    if shapes.currency(row) == contested.currency:
+        return Money(amount, contested.currency)
+    return Money(share(contested.minor, amount, first or abs(amount)), contested.currency)
+
+
+def _movement(dispute: Json, row: Json, money: Money) -> Fact:
+    withdrawn = money.minor < 0
+    dispute_id, transaction = text(dispute, "id"), text(row, "id")
+    fee = shapes.amount_or_none(row, "fee")
+    properties = {
+        "balance_transaction_id": transaction,
+        "customer_id": shapes.customer(dispute),
+        "amount": money.number,
+        "currency": money.currency.upper(),
+        "fee": fee,
+        "fee_currency": None if fee is None else shapes.currency(row).upper(),
+    }
+    return Fact(
+        key=f"dispute:{dispute_id}:{transaction}",
+        name="dispute_funds_withdrawn" if withdrawn else "dispute_funds_reinstated",
+        at=shapes.time(row, "created"),
+        about=_about(dispute),
+        customer=shapes.customer(dispute),
+        properties=shapes.given(_common(dispute) | properties),
+        of_payment=True,
+        money=Entry(
+            kind="dispute" if withdrawn else "dispute_reversal",
+            money=money,
+            payment_intent=id_of(dispute.get("payment_intent")),
+            charge=id_of(dispute.get("charge")),
+            dispute=dispute_id,
+        ),
+    )
+
+
+def _common(dispute: Json) -> dict[str, Any]:
+    return {
+        "dispute_id": text(dispute, "id"),
+        "charge_id": id_of(dispute.get("charge")),
+        "payment_intent_id": id_of(dispute.get("payment_intent")),
+        "reason": dispute.get("reason"),
+    }
+
+
+def _about(dispute: Json) -> tuple[str, ...]:
+    parents = (id_of(dispute.get(name)) for name in ("charge", "payment_intent"))
+    return (text(dispute, "id"), *(one for one in parents if one))
+
+
+def _refs(dispute: Json) -> tuple[Ref, ...]:
+    charge, intent = id_of(dispute.get("charge")), id_of(dispute.get("payment_intent"))
+    dispute_id, *parents = _about(dispute)
+    refs = [Ref(dispute_id, parent) for parent in parents]
+    refs += [Ref(charge, intent)] if charge and intent else []
+    return tuple(refs)

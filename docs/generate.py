@@ -1,0 +1,260 @@
+"""Write what follows from app/core/taxonomy.py: the sections of docs/events.md between its two
+marks, and docs/schemas. Run it after a change there: python3 docs/generate.py
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from app.core.analytics import SCHEMA_VERSION
+from app.core.identity import CAMPAIGN, IDS
+from app.core.taxonomy import EVENTS, LINE, PROPERTIES, Definition, Family, Property, carried
+
+DOCS = Path(__file__).parent
+BEGIN = "<!-- from app/core/taxonomy.py, by: python3 docs/generate.py -->\n"
+END = "<!-- end -->\n"
+HEADINGS: dict[Family, str] = {
+    "checkout": "Checkout",
+    "trial": "Trials",
+    "subscription": "Subscriptions",
+    "money": "Money",
+    "payment": "Payments, disputes and invoices",
+}
+REVENUE = {
+    -1: "Carries **revenue**, negative.",
+    0: "",
+    1: "Carries **revenue**, positive.",
+}
+SIGNED = ("amount", "amount_net_of_tax", "tax")
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+TIME = {"type": "string", "format": "date-time"}
+
+Json = dict[str, Any]
+
+
+# --- docs/events.md
+
+
+def page(text: str) -> str:
+    """The page with its sections as the taxonomy has them now; the rest stays as it is."""
+    head, rest = text.split(BEGIN)
+    _, foot = rest.split(END)
+    sections = [_index()]
+    for family, heading in HEADINGS.items():
+        sections.append(f"## {heading}\n")
+        sections += [_section(*one) for one in EVENTS.items() if one[1].family == family]
+    return "\n".join([head + BEGIN, *sections, END + foot])
+
+
+def _index() -> str:
+    lines = []
+    for family, heading in HEADINGS.items():
+        links = (f"[{name}](#{name})" for name, one in EVENTS.items() if one.family == family)
+        lines.append(f"- {heading}: {', '.join(links)}")
+    return "\n".join([*lines, ""])
+
+
+def _section(name: str, event: Definition) -> str:
+    announced = ", ".join(f"`{one}`" for one in event.announced_by)
+    keys = " or ".join(f"`{one}`" for one in event.key.split(" or "))
+    rows = [
+        _row(one, always, example_of(one, event))
+        for one, always in carried(event.properties).items()
+    ]
+    return "\n".join(
+        [
+            f"### {name}",
+            "",
+            f"{event.when} {REVENUE[event.sign]}".rstrip(),
+            "",
+            f"- Key: {keys}",
+            f"- Time: {event.time}",
+            f"- Announced by: {announced}",
+            f"- Schema: [{name}.json](schemas/{name}.json)",
+            "",
+            "| property | type | meaning | example |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "```json",
+            json.dumps(example(event), indent=2),
+            "```",
+            "",
+        ]
+    )
+
+
+def _row(name: str, always: bool, value: Any) -> str:
+    one = PROPERTIES[name]
+    kind = "time" if one.format else one.type
+    choice = ", ".join(f"`{each}`" for each in one.enum if isinstance(each, str))
+    meaning = (
+        f"{one.meaning} One of {choice}." if choice and "`" not in one.meaning else one.meaning
+    )
+    if one.items:
+        parts = (f"`{name}` ({LINE[name].meaning})" for name in carried(one.items))
+        meaning = f"{meaning} Each has {', '.join(parts)}."
+    shown = "see below" if one.type == "array" else f"`{json.dumps(value)}`"
+    return f"| `{name}`{' *' if always else ''} | {kind} | {meaning} | {shown} |"
+
+
+def example_of(name: str, event: Definition) -> Any:
+    value = event.example.get(name, PROPERTIES[name].example)
+    return -value if event.sign < 0 and name in SIGNED else value
+
+
+def example(event: Definition) -> Json:
+    """The properties of one such event, without what is there only now and then."""
+    return {
+        name: example_of(name, event)
+        for name in carried(event.properties)
+        if PROPERTIES[name].enum != (True,) and name not in event.left_out
+    }
+
+
+# --- docs/schemas
+
+
+def schemas() -> dict[str, str]:
+    """The JSON Schemas by file name: one of the properties of each event, and that of the whole as
+    the `webhook` destination sends it."""
+    found = {f"{name}.json": schema(name) for name in EVENTS}
+    found["analytics_event.json"] = _whole()
+    return {file: json.dumps(one, indent=2) + "\n" for file, one in found.items()}
+
+
+def schema(name: str) -> Json:
+    """Of the properties of one analytics event."""
+    event = EVENTS[name]
+    properties = carried(event.properties)
+    form: Json = {
+        "$schema": DRAFT,
+        "title": name,
+        "description": f"The properties of {name}. {event.when}",
+        "type": "object",
+        "properties": {
+            one: _form(PROPERTIES[one]) | (_sign(event.sign) if one == "amount" else {})
+            for one in (*properties, *sorted(CAMPAIGN))
+        },
+        "required": [one for one, always in properties.items() if always],
+        "additionalProperties": False,
+    }
+    if event.either:
+        form["anyOf"] = [{"required": [one]} for one in event.either]
+    return form
+
+
+def _form(one: Property) -> Json:
+    form: Json = {"type": one.type, "description": one.meaning}
+    if one.format:
+        form["format"] = one.format
+    if one.pattern:
+        form["pattern"] = one.pattern
+    if one.enum:
+        form["enum"] = list(one.enum)
+    if one.minimum is not None:
+        form["minimum"] = one.minimum
+    if one.items:
+        parts = carried(one.items)
+        form["items"] = {
+            "type": "object",
+            "properties": {name: _form(LINE[name]) for name in parts},
+            "required": [name for name, always in parts.items() if always],
+            "additionalProperties": False,
+        }
+    return form
+
+
+def _sign(sign: int) -> Json:
+    return {"exclusiveMinimum": 0} if sign > 0 else {"exclusiveMaximum": 0}
+
+
+def _whole() -> Json:
+    id_or_none = {"type": ["string", "null"]}
+    data: Json = {
+        "id": {"type": "string", "format": "uuid"},
+        "key": {"type": "string"},
+        "account": {"type": "string", "description": "Empty for your own account."},
+        "livemode": {"type": "boolean"},
+        "user_id": id_or_none,
+        "device_id": id_or_none,
+        "session_id": id_or_none,
+        "ids": {
+            "type": "object",
+            "properties": {name: {"type": "string"} for name in sorted(IDS)},
+            "additionalProperties": False,
+        },
+        "identity_fallback": {"type": "boolean"},
+        "properties": {"type": "object"},
+        "revenue": {"type": ["object", "null"]},
+        "schema_version": {"const": SCHEMA_VERSION},
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "analytics_event",
+        "description": "An analytics event as the webhook destination sends it.",
+        "type": "object",
+        "properties": {
+            "type": {"enum": list(EVENTS)},
+            "timestamp": TIME,
+            "data": _closed(data),
+        },
+        "required": ["type", "timestamp", "data"],
+        "additionalProperties": False,
+        "allOf": [_of_type(name, event) for name, event in EVENTS.items()],
+        "$defs": {"revenue": _revenue()},
+    }
+
+
+def _closed(properties: Json) -> Json:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _revenue() -> Json:
+    return _closed(
+        {
+            "minor": {"type": "integer", "description": "Signed, in the currency's minor unit."},
+            "currency": {"type": "string", "pattern": "^[a-z]{3}$"},
+            "major": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"},
+        }
+    )
+
+
+def _of_type(name: str, event: Definition) -> Json:
+    """What is true of the events of this name alone."""
+    # A payment that is all tax has no revenue net of tax, hence not exclusive.
+    limit = {"minimum": 0} if event.sign > 0 else {"maximum": 0}
+    money = {"$ref": "#/$defs/revenue", "properties": {"minor": limit}}
+    heads = "|".join(dict.fromkeys(one.partition("<")[0] for one in event.key.split(" or ")))
+    data = {
+        "key": {"pattern": f"^({heads})"},
+        "properties": {"$ref": f"{name}.json"},
+        "revenue": money if event.sign else {"type": "null"},
+    }
+    return {
+        "if": {"properties": {"type": {"const": name}}},
+        "then": {"properties": {"data": {"properties": data}}},
+    }
+
+
+def write() -> None:
+    events, folder = DOCS / "events.md", DOCS / "schemas"
+    events.write_text(page(events.read_text()))
+    written = schemas()
+    for old in folder.glob("*.json"):
+        if old.name not in written:
+            old.unlink()
+    for name, text in written.items():
+        (folder / name).write_text(text)
+
+
+if __name__ == "__main__":
+    write()

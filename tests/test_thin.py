@@ -1,0 +1,339 @@
+"""Thin events: kept, given their object by Stripe's API, and told once with their twins."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import stripe
+from sqlalchemy import Engine, text
+
+from app.ask import ask
+from app.hydrate import hydrate
+from app.process import NEEDS_KEY, process
+from app.settings import Settings
+from app.store.webhook_events import process_again
+from app.stripe_api import StripeApi
+from tests.fake_stripe import FakeStripe, fake_stripe
+from tests.test_process import (
+    CREATED,
+    IDS,
+    a_session,
+    a_subscription,
+    an_intent,
+    an_invoice,
+    event,
+    processed,
+    put,
+    rows,
+)
+
+KEY = "rk_test_plantedPLANTED0123456789"
+AT = "2025-03-01T12:00:00.250Z"
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def stripe_side(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStripe]:
+    monkeypatch.setattr(stripe.RequestsClient, "_sleep_time_seconds", lambda *_: 0.0)
+    with fake_stripe(KEY) as fake:
+        yield fake
+
+
+@pytest.fixture
+def api(stripe_side: FakeStripe) -> StripeApi:
+    return StripeApi(KEY, stripe_side.base)
+
+
+@pytest.fixture
+def with_key(settings: Settings) -> Settings:
+    return replace(settings, stripe_api_key=KEY)
+
+
+def thin(type_: str = "v1.invoice.paid", **changes: Any) -> Json:
+    return {
+        "id": "evt_thin_1",
+        "object": "v2.core.event",
+        "type": type_,
+        "created": AT,
+        "livemode": True,
+        "related_object": {"id": "in_1", "type": "invoice", "url": "/v1/invoices/in_1"},
+        **changes,
+    }
+
+
+def invoice_as_stripe_has_it(**changes: Any) -> Json:
+    lines = {"object": "list", "data": [], "has_more": False}
+    return an_invoice(lines=lines, metadata=IDS, livemode=True, **changes)
+
+
+def states(engine: Engine) -> list[tuple[Any, ...]]:
+    return rows(engine, "SELECT event_id, verdict FROM webhook_events ORDER BY id")
+
+
+def told(engine: Engine) -> list[tuple[Any, ...]]:
+    at = "extract(epoch FROM occurred_at)::bigint"
+    return rows(engine, f"SELECT key, state, {at} FROM analytics_events ORDER BY key")
+
+
+def booked(engine: Engine) -> list[tuple[Any, ...]]:
+    return rows(engine, "SELECT account, key, minor FROM revenue_entries ORDER BY 1, 2")
+
+
+def due_now(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE work SET due_at = clock_timestamp()"))
+
+
+PAID = [("payment:in_1", "released", CREATED)]
+
+
+def test_a_thin_event_waits_for_its_object_and_is_then_processed(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    stripe_side.add(invoice_as_stripe_has_it())
+    stripe_side.add(thin())
+    put(engine, thin())
+
+    assert process(engine, with_key) == 1
+    assert states(engine) == [("evt_thin_1", "held")]
+    assert hydrate(engine, api) == 1
+    assert process(engine, with_key) == 1
+
+    assert states(engine) == [("evt_thin_1", "processed")]
+    assert booked(engine) == [("", "payment:in_1", 1190)]
+    assert told(engine) == PAID
+    assert rows(engine, "SELECT lane FROM work WHERE lane IN ('hydrate', 'process')") == []
+
+
+def test_its_snapshot_twin_is_read_where_stripe_still_has_it(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    twin = event(1, "invoice.paid", an_invoice(metadata=IDS))
+    stripe_side.add(twin)
+    stripe_side.add(thin(snapshot_event="evt_1"))
+    put(engine, thin())
+
+    process(engine, with_key)
+    hydrate(engine, api)
+    process(engine, with_key)
+
+    assert [one.path for one in stripe_side.requests] == [
+        "/v2/core/events/evt_thin_1",
+        "/v1/events/evt_1",
+    ]
+    assert told(engine) == PAID
+
+
+@pytest.mark.parametrize("thin_first", [True, False])
+def test_both_modes_of_one_change_are_told_once(
+    engine: Engine,
+    with_key: Settings,
+    stripe_side: FakeStripe,
+    api: StripeApi,
+    thin_first: bool,
+) -> None:
+    changed = a_subscription(metadata=IDS, cancel_at_period_end=True)
+    before = {"cancel_at_period_end": False}
+    twin = event(1, "customer.subscription.updated", changed)
+    twin["data"]["previous_attributes"] = before
+    stripe_side.add(twin)
+    notice = thin("v1.customer.subscription.updated", snapshot_event="evt_1")
+    stripe_side.add(notice)
+    for one in (notice, twin) if thin_first else (twin, notice):
+        put(engine, one)
+        process(engine, with_key)
+    hydrate(engine, api)
+    process(engine, with_key)
+
+    assert [key for key, *_ in told(engine)] == [f"subscription_cancel_scheduled:sub_1:{CREATED}"]
+    assert [verdict for _, verdict in states(engine)] == (
+        ["processed", "processed"] if thin_first else ["processed", "ignored"]
+    )
+
+
+def test_what_changed_is_taken_from_the_thin_event_where_the_twin_is_gone(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    stripe_side.add(a_subscription(metadata=IDS, cancel_at_period_end=True, livemode=True))
+    notice = thin(
+        "v1.customer.subscription.updated",
+        snapshot_event="evt_gone",
+        related_object={"id": "sub_1", "type": "subscription", "url": "/v1/subscriptions/sub_1"},
+        changes={"before": {"cancel_at_period_end": False}},
+    )
+    stripe_side.add(notice)
+    put(engine, notice)
+
+    process(engine, with_key)
+    hydrate(engine, api)
+    process(engine, with_key)
+
+    assert [key for key, *_ in told(engine)] == [f"subscription_cancel_scheduled:sub_1:{CREATED}"]
+    assert rows(engine, "SELECT hydrated FROM subscription_snapshots") == [(True,)]
+
+
+def test_a_thin_event_of_a_connected_account_is_asked_for_there(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    notice = thin(context="org_1/acct_9")
+    stripe_side.add(invoice_as_stripe_has_it(), account="acct_9")
+    stripe_side.add(notice, account="org_1/acct_9")
+    put(engine, notice)
+
+    process(engine, with_key)
+    hydrate(engine, api)
+    process(engine, with_key)
+
+    assert booked(engine) == [("acct_9", "payment:in_1", 1190)]
+
+
+def test_without_a_key_it_is_quarantined_and_processed_once_there_is_one(
+    engine: Engine,
+    settings: Settings,
+    with_key: Settings,
+    stripe_side: FakeStripe,
+    api: StripeApi,
+) -> None:
+    stripe_side.add(invoice_as_stripe_has_it())
+    stripe_side.add(thin())
+    processed(engine, settings, thin())
+    assert rows(engine, "SELECT verdict, reason FROM webhook_events") == [
+        ("quarantined", NEEDS_KEY)
+    ]
+
+    with engine.begin() as connection:
+        process_again(connection, [1])
+    process(engine, with_key)
+    hydrate(engine, api)
+    process(engine, with_key)
+
+    assert told(engine) == PAID
+
+
+def test_stripe_out_of_reach_is_asked_again_and_what_it_no_longer_has_is_quarantined(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    stripe_side.fail("/v2/core/events/", 500, times=2)
+    put(engine, thin())
+    process(engine, with_key)
+
+    assert hydrate(engine, api) == 1
+    assert states(engine) == [("evt_thin_1", "held")]
+    assert hydrate(engine, api) == 0, "not due yet"
+    due_now(engine)
+    assert hydrate(engine, api) == 1
+    assert rows(engine, "SELECT verdict, reason FROM webhook_events") == [
+        ("quarantined", "Stripe has no such object any more")
+    ]
+    assert rows(engine, "SELECT * FROM work WHERE lane = 'hydrate'") == []
+
+
+def test_a_hostile_address_in_a_thin_event_is_never_asked(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    notice = thin(related_object={"id": "x", "type": "invoice", "url": "//evil.example/v1/x"})
+    stripe_side.add(notice)
+    put(engine, notice)
+    process(engine, with_key)
+
+    hydrate(engine, api)
+
+    assert [one.path for one in stripe_side.requests] == ["/v2/core/events/evt_thin_1"]
+    assert states(engine) == [("evt_thin_1", "held")]
+
+
+@pytest.mark.parametrize(
+    "type_", ["v2.core.event_destination.ping", "v1.price.activated", "v2.money_management.x"]
+)
+def test_other_thin_types_are_kept_and_ignored(
+    engine: Engine, with_key: Settings, type_: str
+) -> None:
+    processed(engine, with_key, thin(type_))
+
+    assert states(engine) == [("evt_thin_1", "ignored")]
+
+
+# Payments that nobody claims
+
+
+def test_a_payment_that_pays_no_invoice_is_booked_once_stripe_says_so(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    put(engine, event(1, "payment_intent.succeeded", an_intent(metadata=IDS)))
+    process(engine, with_key)
+    assert ask(engine, api) == 0, "what speaks for it may come along yet"
+    assert booked(engine) == []
+
+    due_now(engine)
+    assert ask(engine, api) == 1
+    process(engine, with_key)
+
+    assert booked(engine) == [("", "payment:pi_1", 900)]
+    assert told(engine) == [("payment:pi_1", "released", CREATED)]
+    assert json.dumps([one.params for one in stripe_side.requests]) == json.dumps(
+        [{"limit": "100", "payment": {"type": "payment_intent", "payment_intent": "pi_1"}}]
+    )
+
+
+@pytest.mark.parametrize("invoice_first", [True, False])
+def test_a_payment_of_an_invoice_stays_that_invoices(
+    engine: Engine,
+    with_key: Settings,
+    stripe_side: FakeStripe,
+    api: StripeApi,
+    invoice_first: bool,
+) -> None:
+    stripe_side.add(
+        {
+            "id": "inpay_1",
+            "object": "invoice_payment",
+            "created": CREATED,
+            "invoice": "in_1",
+            "status": "paid",
+            "payment": {"type": "payment_intent", "payment_intent": "pi_1"},
+        }
+    )
+    both = [
+        event(1, "invoice.paid", an_invoice(metadata=IDS)),
+        event(2, "payment_intent.succeeded", an_intent()),
+    ]
+    for one in both if invoice_first else reversed(both):
+        put(engine, one)
+        process(engine, with_key)
+        due_now(engine)
+        ask(engine, api)
+        process(engine, with_key)
+
+    assert booked(engine) == [("", "payment:in_1", 1190)]
+    assert told(engine) == PAID
+
+
+def test_what_a_checkout_claimed_meanwhile_is_not_asked_about(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    session = a_session(mode="payment", subscription=None, payment_intent="pi_1")
+    processed(engine, with_key, event(1, "payment_intent.succeeded", an_intent()))
+    processed(engine, with_key, event(2, "checkout.session.completed", session))
+    due_now(engine)
+
+    assert ask(engine, api) == 1
+    assert stripe_side.requests == []
+    assert booked(engine) == [("", "payment:pi_1", 900)]
+    assert rows(engine, "SELECT * FROM work WHERE lane = 'ask'") == []
+
+
+def test_a_key_that_may_not_ask_is_said_and_asked_again(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    stripe_side.fail("/v1/invoice_payments", 403)
+    processed(engine, with_key, event(1, "payment_intent.succeeded", an_intent()))
+    due_now(engine)
+
+    assert ask(engine, api) == 1
+    assert booked(engine) == []
+    due_now(engine)
+    assert ask(engine, api) == 1
+    process(engine, with_key)
+    assert booked(engine) == [("", "payment:pi_1", 900)]
