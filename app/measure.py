@@ -120,17 +120,18 @@ def _complete(engine: Engine, settings: Settings, api: StripeApi) -> int:
     if answers.checked:
         with engine.begin() as connection:
             subscription_states.await_turn(connection)
+            known = {(*scope, item.id) for scope, _, item in answers.items}
+            identities.lock(connection, known)  # before the catalogue's rows, as `process` does
             catalogue.add(connection, answers.items)
             catalogue.check(connection, answers.checked)
             keys = {(*scope, item.kind, item.id) for scope, _, item in answers.items}
             _measure(connection, subscription_states.depending(connection, keys))
-            _tell(connection, settings, {(*scope, item.id) for scope, _, item in answers.items})
+            _tell(connection, settings, known)
     return len(answers.checked)
 
 
 def _tell(connection: Connection, settings: Settings, known: Collection[Scoped]) -> None:
     """Changes of plan whose prices are known now are up or down, and may leave."""
-    identities.lock(connection, known)
     waiting = analytics_events.waiting_for(connection, known)
     if waiting:
         release(connection, settings, told=[], held=waiting, refs=identities.Refs())
@@ -168,10 +169,11 @@ def _ask(api: StripeApi, name: str, about: str, account: str) -> dict[str, Any]:
 
 
 def _items(found: Json) -> Iterator[CatalogueItem]:
-    """All catalogue items in an answer; a subscription brings its discounts."""
+    """All catalogue items in an answer; a subscription brings its discounts and its items'."""
     now = datetime.now(UTC)
     read = {"price": price_items, "coupon": coupon_items}.get(str(found.get("object")))
     if read:
         yield from read(found, now)
-    for discount in rows(found.get("discounts")):
-        yield from discount_items(discount, now)
+    for holder in (found, *rows(found.get("items"))):
+        for discount in rows(holder.get("discounts")):
+            yield from discount_items(discount, now)

@@ -15,6 +15,7 @@ import stripe
 
 stripe.enable_telemetry = False  # it would keep an id in the home folder and send our platform
 CONNECT_TIMEOUT, READ_TIMEOUT = 3.05, 8.0  # seconds, of each of the two tries
+IN_CURRENCIES = ("currency_options", "currency_options.tiers")
 PAGE = 100  # the most that Stripe gives; webhook endpoints, 16 an account, are one page
 # What the library trips over where other JSON answers, or bytes that are no text.
 NOT_STRIPES_JSON = (AttributeError, KeyError, TypeError, UnicodeDecodeError)
@@ -118,14 +119,16 @@ class StripeApi:
         return self.get(url, account=account, context=context)
 
     def price(self, price_id: str, account: str = "") -> dict[str, Any]:
-        return self.get(_at("prices", price_id), account=account, expand=["tiers"])
+        return self.get(_at("prices", price_id), account=account, expand=["tiers", *IN_CURRENCIES])
 
     def coupon(self, coupon_id: str, account: str = "") -> dict[str, Any]:
-        return self.get(_at("coupons", coupon_id), account=account, expand=["applies_to"])
+        return self.get(
+            _at("coupons", coupon_id), account=account, expand=["applies_to", IN_CURRENCIES[0]]
+        )
 
     def subscription(self, subscription_id: str, account: str = "") -> dict[str, Any]:
         path = _at("subscriptions", subscription_id)
-        return self.get(path, account=account, expand=["discounts"])
+        return self.get(path, account=account, expand=["discounts", "items.data.discounts"])
 
     def invoice_payments_of(self, payment_intent: str, account: str = "") -> list[dict[str, Any]]:
         """The links from this payment intent to invoices; none if it pays no invoice."""

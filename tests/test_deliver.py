@@ -89,7 +89,6 @@ def owe(engine: Engine, settings: Settings, *numbers: int) -> None:
                 "occurred_at": one.occurred_at,
                 "state": "released",
                 "about": [],
-                "is_new": False,
                 "properties": {},
                 "held_until": NOW,
             }

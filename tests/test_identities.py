@@ -90,7 +90,8 @@ def test_ids_in_the_object_itself_go_before_a_persons_word(
 
 
 def test_another_account_and_mode_know_nothing_of_it(engine: Engine, settings: Settings) -> None:
-    for number, changes in enumerate(({"account": "acct_2"}, {"livemode": False})):
+    elsewhere: list[dict[str, Any]] = [{"account": "acct_2"}, {"livemode": False}]
+    for number, changes in enumerate(elsewhere):
         processed(engine, settings, event(number, "invoice.paid", an_invoice(), **changes))
     with engine.begin() as connection:
         done = link(connection, settings, OWN, "cus_1", {"user_id": "42"}, who="me", why="")

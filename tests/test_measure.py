@@ -502,7 +502,8 @@ def test_stripe_is_asked_for_tiers_once_for_all_who_wait(
 def test_stripe_is_asked_for_a_discount_by_its_subscription_and_then_for_the_coupon(
     engine: Engine, settings: Settings, stripe: FakeStripe, api: StripeApi
 ) -> None:
-    subscription = {"id": "sub_1", "object": "subscription", "livemode": False}
+    items = {"object": "list", "data": []}
+    subscription = {"id": "sub_1", "object": "subscription", "livemode": False, "items": items}
     stripe.add(subscription | {"discounts": [CLOVER]}, account="acct_1")
     stripe.add(COUPON | {"applies_to": {"products": ["prod_1"]}}, account="acct_1")
     both = [item(price()), item(price(3000, id="price_2", product="prod_2"))]

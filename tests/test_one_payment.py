@@ -209,7 +209,7 @@ def test_each_currency_arrives_at_the_destinations_in_its_own_whole_units(
         amplitude={"api_key": "0123456789abcdef0123456789abcdef"},
         webhook={"url": "https://shop.example/in", "secret": "whsec_b3JkZXItZnJlZS1vcmRlci1mcmVl"},
     )
-    money = {"currency": currency, "total": minor, "amount_due": minor, "amount_paid": minor}
+    money: Json = {"currency": currency, "total": minor, "amount_due": minor, "amount_paid": minor}
     put(engine, event(1, "invoice.paid", an_invoice(metadata=IDS, **money)))
     process(engine, settings)
 

@@ -36,6 +36,7 @@ ANYTHING = ENDPOINT | {
     "status": "disabled",
 }
 PRICE = {"object": "price", "id": "price_1", "created": 1, "unit_amount": 1299}
+MORE = ["currency_options", "currency_options.tiers"]
 TIERS = {"tiers": [{"up_to": None, "unit_amount_decimal": "0.5"}]}
 
 Call = Callable[[StripeApi], object]
@@ -176,14 +177,16 @@ def test_an_object_is_stripes_json_in_plain_dicts(fake: FakeStripe, api: StripeA
 
     assert found == PRICE | TIERS
     assert {type(found), type(found["tiers"][0])} == {dict}
-    assert fake.requests == [asked("/v1/prices/price_1", expand=["tiers"])]
+    assert fake.requests == [asked("/v1/prices/price_1", expand=["tiers", *MORE])]
 
 
 def test_each_read_asks_for_what_its_answer_leaves_out(fake: FakeStripe, api: StripeApi) -> None:
     coupon: dict[str, Any] = {"object": "coupon", "id": "25 % / OFF"}
     coupon["applies_to"] = {"products": ["prod_1"]}
     discount = {"object": "discount", "id": "di_1", "end": None}
-    subscription = {"object": "subscription", "id": "sub_1", "discounts": [discount]}
+    items = {"object": "list", "data": [{"object": "subscription_item", "discounts": [discount]}]}
+    subscription: dict[str, Any] = {"object": "subscription", "id": "sub_1", "items": items}
+    subscription["discounts"] = [discount]
     event = {"object": "event", "id": "evt_1", "data": {"object": PRICE | TIERS}}
     for one in [coupon, subscription, event]:
         fake.add(one)
@@ -192,8 +195,8 @@ def test_each_read_asks_for_what_its_answer_leaves_out(fake: FakeStripe, api: St
     assert api.subscription("sub_1") == subscription
     assert api.event("evt_1") == event
     assert fake.requests == [
-        asked("/v1/coupons/25%20%25%20%2F%20OFF", expand=["applies_to"]),
-        asked("/v1/subscriptions/sub_1", expand=["discounts"]),
+        asked("/v1/coupons/25%20%25%20%2F%20OFF", expand=["applies_to", "currency_options"]),
+        asked("/v1/subscriptions/sub_1", expand=["discounts", "items.data.discounts"]),
         asked("/v1/events/evt_1"),
     ]
 

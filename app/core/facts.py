@@ -98,7 +98,7 @@ class Ref:
 class Snapshot:
     """A subscription after one webhook event; insert-only, so history never changes.
 
-    `churn` is voluntary or involuntary, where an ended one says why.
+    `churn` is voluntary or involuntary, where an ended or unpaid one says why.
     """
 
     subscription: str
@@ -119,7 +119,8 @@ class Snapshot:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueItem:
     """A price, coupon or discount that subscriptions only point to; `body` is what its worth
-    needs. `kind`: price, coupon or discount."""
+    needs. `kind`: price, coupon or discount; what Stripe includes only on request is an item of
+    its own (`price.tiers`), so that a webhook event without it erases nothing."""
 
     kind: str
     id: str

@@ -14,6 +14,7 @@ from typing import Any
 
 from app.core.discounts import Key, Line, Lookup, Reduction, Unknown, listed, reduced, reduction
 from app.core.facts import PlanChange, Snapshot
+from app.core.money import rounded
 from app.core.stripe_shapes import Json, id_of, item_price, mapping, rows
 from app.core.tiers import flat_rate, tiered
 
@@ -223,14 +224,8 @@ def _read(
 
 
 def _sum(lines: Sequence[Line], reductions: Sequence[Reduction], at: datetime) -> int | None:
-    total = sum(_rounded(amount) for amount in reduced(lines, reductions, at))
+    total = sum(rounded(amount) for amount in reduced(lines, reductions, at))
     return total if abs(total) < MOST else None
-
-
-def _rounded(amount: Fraction) -> int:
-    """To the minor unit, half away from zero."""
-    size = int(abs(amount) + Fraction(1, 2))
-    return size if amount >= 0 else -size
 
 
 def _next_step(

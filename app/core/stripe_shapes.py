@@ -346,9 +346,13 @@ def subscription_trial(subscription: Json) -> tuple[datetime | None, datetime | 
 
 
 def subscription_discounts(subscription: Json) -> list[Any]:
-    """`discounts` (ids, unless expanded); one `discount` before 2024 or so."""
-    found = subscription.get("discounts") or [subscription.get("discount")]
-    return [one for one in found if one] if isinstance(found, list) else []
+    """`discounts` (ids, unless expanded); one `discount` before 2024 or so, and both in between,
+    when the object says what the id only names."""
+    whole = mapping(subscription.get("discount"))
+    found = subscription.get("discounts") or [whole]
+    if not isinstance(found, list):
+        return []
+    return [whole if one == whole.get("id") else one for one in found if one]
 
 
 # --- payments

@@ -403,7 +403,7 @@ def test_a_subscriptions_trial(subscription: Json) -> None:
     ("subscription", "discounts"),
     [
         ({"discount": {"id": "di_1"}}, [{"id": "di_1"}]),
-        ({"discount": {"id": "di_1"}, "discounts": ["di_1", "di_2"]}, ["di_1", "di_2"]),
+        ({"discount": {"id": "di_1"}, "discounts": ["di_1", "di_2"]}, [{"id": "di_1"}, "di_2"]),
         ({"discount": None, "discounts": []}, []),
         ({"discounts": ["di_1"]}, ["di_1"]),
         ({}, []),

@@ -6,6 +6,7 @@ A life knows nothing of webhooks. `history` lives it, `shapes` tells it as Strip
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 from hypothesis import strategies as st
@@ -122,7 +123,7 @@ SOON = st.integers(10 * 60, 2 * HOUR)
 LATER = st.integers(2 * DAY, 20 * DAY)
 PAUSE = SOON | LATER
 SAVED: st.SearchStrategy[Saved] = st.sampled_from(
-    ("session", "same", "different", "object", "nowhere")
+    ("session", "same", "different", "object", "nowhere", "nowhere")
 )
 
 
@@ -174,21 +175,30 @@ DISPUTE = st.builds(
 )
 
 
-ANYTHING: st.SearchStrategy[Act] = st.one_of(
-    (SUBSCRIBE, BUY, RENEW, RENEW, CHANGE, CHANGE, CANCEL, CANCEL, GIVE_BACK, DISPUTE)
+LEAVE = st.builds(Cancel, after=PAUSE, which=st.integers(0, 1), when=st.just("now"))
+CHAPTERS: st.SearchStrategy[tuple[Act, ...]] = st.one_of(
+    st.tuples(LEAVE, SUBSCRIBE),  # comes back, perhaps on another device
+    st.tuples(RENEW, RENEW),
+    st.tuples(RENEW, GIVE_BACK),
+    st.tuples(CHANGE, RENEW),
+    st.tuples(BUY, GIVE_BACK),
+    st.tuples(CHANGE),
+    st.tuples(CANCEL),
+    st.tuples(SUBSCRIBE),
+    st.tuples(DISPUTE),
 )
 
 
 @st.composite
 def lives(draw: st.DrawFn) -> Life:
-    """A checkout, then some acts; a second checkout may bring a second device."""
-    first: Act = draw(st.one_of(SUBSCRIBE, SUBSCRIBE, BUY))
-    acts = draw(st.integers(0, 6))
-    rest: list[Act] = draw(st.lists(ANYTHING, min_size=acts, max_size=acts))
+    """Some checkouts, perhaps on several devices, then some chapters."""
+    begins = draw(st.lists(st.one_of(SUBSCRIBE, SUBSCRIBE, BUY), min_size=1, max_size=3))
+    count = draw(st.integers(1, 3))
+    chapters = draw(st.lists(CHAPTERS, min_size=count, max_size=count))
     return Life(
         shape=draw(st.sampled_from(tuple(SHAPES))),
         currency=draw(st.sampled_from(CURRENCIES)),
-        acts=(first, *rest),
+        acts=(*begins, *chain.from_iterable(chapters)),
         taxed=draw(st.booleans()),
         livemode=draw(st.booleans()),
     )
