@@ -113,7 +113,7 @@ def _known(connection: Connection, told: Sequence[Told], refs: Refs) -> dict[Sco
     payable = {
         (*one.scope, object_id)
         for one, way, _ in ways.values()
-        if one.fact.of_payment
+        if one.fact.of_payment or one.fact.own is None
         for object_id in way
     }
     paid = ledger.paid(connection, payable) if payable else {}

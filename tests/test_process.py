@@ -722,3 +722,19 @@ def test_a_payment_found_through_another_object_is_booked_in_its_own_account(
     process(engine, books)
 
     assert booked(engine) == [STANDALONE, ("", True, "refund:re_1", -250, "eur")]
+
+
+# Test clocks
+
+
+def test_a_test_clocks_future_is_as_good_as_today(engine: Engine, settings: Settings) -> None:
+    later = int(datetime(2031, 5, 1, tzinfo=UTC).timestamp())
+    invoice = an_invoice(
+        created=later, status_transitions={"paid_at": later}, metadata=IDS, test_clock="clock_1"
+    )
+    processed(engine, settings, event(1, "invoice.paid", invoice, created=later, livemode=False))
+
+    assert rows(engine, "SELECT key, livemode, occurred_at FROM revenue_entries") == [
+        ("payment:in_1", False, datetime(2031, 5, 1, tzinfo=UTC))
+    ]
+    assert told(engine)["payment:in_1"][0] == "released"

@@ -200,11 +200,15 @@ def _asked_first(fact: Fact, known: Known) -> list[Link] | None:
     own = fact.own
     if own is not None and not _of_checkout(own):
         return []
-    anchors = [link for one in known.way for link in known.links(one) if link.anchor]
-    kinds = (("subscription.", "payment_intent."),) if own else (("invoice.",), PAYMENTS)
-    found = ([link for link in anchors if link.source.startswith(kind)] for kind in kinds)
-    heard = next((links for links in found if links), None)
-    return [] if heard is None and own and len(known.way) == 1 else heard
+    said = [link for one in known.way for link in known.links(one) if link.anchor]
+    if own is not None:
+        made = [link for link in said if link.source.startswith(("subscription.", *PAYMENTS))]
+        return made or (None if len(known.way) > 1 else [])
+    invoices = [link for link in said if link.source.startswith("invoice.")]
+    # A payment's silence is no answer as long as it may be an invoice's.
+    one_off = any(paid.invoice is None for paid in known.paid)
+    payments = [link for link in said if one_off and link.source.startswith(PAYMENTS)]
+    return invoices or payments or None
 
 
 def _at_last(fact: Fact, known: Known, rules: Rules) -> Link | None:

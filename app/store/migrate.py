@@ -18,14 +18,14 @@ ROOT = Path(__file__).parents[2]
 MONTHS_AHEAD = 12
 
 
-def migrate(database_url: str) -> None:
-    """Upgrade to the newest revision, and make the partitions of the months to come.
+def migrate(database_url: str, to: str = "head") -> None:
+    """Upgrade to this revision, and make the partitions of the months to come.
 
     One migrator at a time (an advisory lock); it gives way after 5 s behind a long transaction.
     """
     config = _config()
     config.attributes["database_url"] = database_url
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
     engine = make_engine(database_url, "migrate", statement_timeout=0, pool_size=1)
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))

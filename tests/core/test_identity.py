@@ -61,9 +61,10 @@ def settled(
     final: bool = False,
     nobody: Literal["customer", "none"] = "customer",
     way: tuple[str, ...] = ("in_1", "sub_1"),
+    paid: Sequence[Paid] = (),
 ) -> Settled | None:
     """A fact about in_1 of sub_1 of cus_1, where these have these links."""
-    known = Known(way=way, customers=("cus_1",), links=lambda one: levels.get(one, ()))
+    known = Known(way=way, customers=("cus_1",), links=lambda one: levels.get(one, ()), paid=paid)
     rules = Rules(session_window=DAY, fallback=nobody)
     return settle(fact or a_fact(), known, rules, final=final)
 
@@ -307,17 +308,20 @@ def test_a_refund_asks_its_invoice_and_only_then_the_checkout_session() -> None:
     )
 
 
-def test_a_refund_of_a_one_off_payment_asks_the_payment_intent() -> None:
-    refund, way = a_fact(about=WAY[:3]), WAY[:3]
+ONE_OFF = Paid(money=Money(900, "usd"), tax_minor=0, invoice=None)
+
+
+def test_a_dispute_of_a_one_off_payment_asks_the_payment_intent() -> None:
+    dispute, way = a_fact(about=("dp_1", "ch_1", "pi_1")), ("dp_1", "ch_1", "pi_1")
     said = a_link({"user_id": "intent"}, source="payment_intent.metadata", anchor=True)
 
-    assert settled({"pi_1": [SESSION]}, refund, way=way) is None
-    assert settled({"pi_1": [INTENT, SESSION]}, refund, way=way) == whose(
-        "session", "checkout.session.metadata"
-    )
-    assert settled({"pi_1": [said, SESSION]}, refund, way=way) == whose(
-        "intent", "payment_intent.metadata"
-    )
+    def found(*links: Link, paid: Sequence[Paid] = (ONE_OFF,)) -> Settled | None:
+        return settled({"pi_1": links}, dispute, way=way, paid=paid)
+
+    assert found(SESSION) is None
+    assert found(INTENT, SESSION) == whose("session", "checkout.session.metadata")
+    assert found(said, SESSION) == whose("intent", "payment_intent.metadata")
+    assert found(INTENT, SESSION, paid=()) is None, "an invoice of it may come along yet"
 
 
 def test_a_silent_checkout_asks_what_it_created() -> None:

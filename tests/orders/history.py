@@ -416,8 +416,8 @@ class _Living:
 
     def _renew(self, act: Renew) -> None:
         sub = self._pick(act.which)
-        if sub is None:
-            return
+        if sub is None or (sub.plan.interval == "year" and len(self.subs) > 1):
+            return  # in a year, all others would renew twelve times
         self._wait(max(0, sub.period_end - self.clock - 1))
         now = self.subs.get(sub.id)
         if now is not None:

@@ -36,7 +36,7 @@ ACTS = (
     GiveBack(after=HOUR, which=-1, settles="later"),
     Subscribe(after=DAY, plan="yearly", seats=2, saved="session"),
 )
-# Seconds since 1970, written out: this page was read against the acts by a person.
+# Written out by hand from the acts: the oracle is held against this too.
 ENTRIES = (
     ("dispute:dp_1:txn_1", "dispute", -837, "2025-04-16 11:30:12"),
     ("dispute:dp_1:txn_2", "dispute_reversal", 837, "2025-04-25 11:30:12"),

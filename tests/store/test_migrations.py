@@ -74,3 +74,50 @@ def test_a_month_that_began_in_the_default_partition_stays_there(empty_database:
         ).scalars()
         assert list(names) == ["webhook_events_2031_06"]
     engine.dispose()
+
+
+def test_a_database_of_the_first_revision_keeps_what_it_holds(empty_database: str) -> None:
+    migrate(empty_database, "0001")
+    engine = make_engine(empty_database, "tests")
+    with engine.begin() as connection:
+        connection.execute(
+            text("""
+                INSERT INTO webhook_events
+                    (id, account, livemode, event_id, type, created, origin, raw)
+                VALUES (7, '', true, 'evt_7', 'x', '2026-01-01', 'webhook', '{}');
+                INSERT INTO identity_links
+                    (account, livemode, object_id, source, rank, ids, campaign, stated_at, digest)
+                SELECT '', true, 'sub_1', 'subscription.metadata', 1, '{"user_id": "u"}', '{}',
+                    at, 'd'
+                FROM unnest(ARRAY['2026-01-03', '2026-01-01', '2026-01-02']::timestamptz[]) AS at;
+                INSERT INTO payments
+                    (account, livemode, payment_intent, minor, currency, occurred_at)
+                VALUES ('', true, 'pi_1', 900, 'eur', '2026-01-01');
+                INSERT INTO standalone_payments VALUES ('', true, 'pi_1');
+                INSERT INTO subscription_snapshots (webhook_event_id, account, livemode,
+                    subscription, stated_at, status, started_at, items, discounts)
+                VALUES (7, '', true, 'sub_1', '2026-01-01', 'active', '2026-01-01', '[]', '[]');
+            """)
+        )
+
+    migrate(empty_database)
+
+    with engine.connect() as connection:
+        found = {
+            name: [tuple(row) for row in connection.execute(text(query))]
+            for name, query in {
+                "links": "SELECT stated_at::date::text, anchor FROM identity_links",
+                "payments": "SELECT payment, minor FROM payments",
+                "claims": "SELECT payment, session, tax_minor FROM payment_claims",
+                "snapshots": "SELECT event_id, paused_collection FROM subscription_snapshots",
+                "to be measured": "SELECT lane, ref_id FROM work",
+            }.items()
+        }
+    engine.dispose()
+    assert found == {
+        "links": [("2026-01-01", False)],
+        "payments": [("pi_1", 900)],
+        "claims": [("pi_1", None, 0)],
+        "snapshots": [("evt_7", False)],
+        "to be measured": [("measure", 7)],
+    }
