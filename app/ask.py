@@ -1,38 +1,51 @@
 """A payment that neither a checkout nor an invoice speaks for: ask Stripe's API which it is."""
 
 import random
+from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from app.core import retry
 from app.core.facts import Claim, Ref
+from app.core.read_checkout import claims
 from app.core.stripe_shapes import id_of
 from app.store import identities, ledger, webhook_events, work
 from app.store.ledger import Unattributed
 from app.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 
 BATCH = 20
-LEASE = BATCH * 20.0  # seconds: a request for each, of at most two tries of eleven seconds
+LEASE = BATCH * 40.0  # seconds: two requests for each, of at most two tries of eleven seconds
 REFUSED_AGAIN = 300.0  # seconds until a key may have been given the permission that it lacks
 
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What Stripe says of a payment: the invoices that it pays, or who says that it pays none."""
+
+    invoices: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+
+
 def ask(engine: Engine, api: StripeApi) -> int:
     """Ask for up to 20 payments which invoice each of them pays; how many, 0 when none was due.
 
-    No invoice: it is revenue of its own. Either way its webhook event is processed again, which
-    books what follows. No transaction is open during the requests.
+    No invoice, and no Checkout that will make one: it is revenue of its own. Its webhook event is
+    then processed again, which books what follows. No transaction is open during the requests.
     """
     with engine.begin() as connection:
         due = ledger.lease_unattributed(connection, BATCH, LEASE)
-    answered: dict[int, tuple[int, Unattributed, list[str]]] = {}
+    answered: dict[int, tuple[int, Unattributed, Answer]] = {}
     later: dict[int, tuple[int, float]] = {}
     for one in due:
         try:
-            invoices = [] if one.settled else _invoices(api, one)
-        except (StripeRefused, StripeMissing) as error:
+            answer = Answer() if one.settled else _answer(api, one)
+        except StripeMissing as error:  # of the other mode, or another account's
+            log.error("ask.refused", payment=one.payment, reason=str(error))
+            answered[one.id] = one.token, one, Answer()
+        except StripeRefused as error:
             log.error("ask.refused", payment=one.payment, reason=str(error))
             later[one.id] = one.token, REFUSED_AGAIN
         except StripeUnavailable as error:
@@ -40,28 +53,36 @@ def ask(engine: Engine, api: StripeApi) -> int:
             wait = retry.delay(one.attempts, one.age, random.uniform, error.retry_after)
             later[one.id] = one.token, wait
         else:
-            answered[one.id] = one.token, one, invoices
+            answered[one.id] = one.token, one, answer
     with engine.begin() as connection:
         ours = work.finish(connection, work.ASK, {i: token for i, (token, *_) in answered.items()})
-        found = [answered[id_][1:] for id_ in sorted(ours) if not answered[id_][1].settled]
-        scoped = [((one.account, one.livemode), one.payment, paid) for one, paid in found]
-        identities.add_refs(
-            connection,
-            ((scope, Ref(payment, each)) for scope, payment, paid in scoped for each in paid),
-        )
-        ledger.add_claims(
-            connection,
-            ((scope, Claim(payment=payment)) for scope, payment, paid in scoped if not paid),
-        )
-        webhook_events.process_again(connection, [one.id for one, _ in found])
+        _remember(connection, [answered[id_][1:] for id_ in sorted(ours)])
         work.reschedule(connection, work.ASK, later)
     return len(due)
 
 
-def _invoices(api: StripeApi, one: Unattributed) -> list[str]:
-    """The invoices that this payment intent pays.
-
-    https://docs.stripe.com/api/invoice-payment/list
-    """
+def _answer(api: StripeApi, one: Unattributed) -> Answer:
+    """https://docs.stripe.com/api/invoice-payment/list; a canceled link pays nothing."""
     rows = api.invoice_payments_of(one.payment, account=one.account)
-    return sorted({invoice for row in rows if (invoice := id_of(row.get("invoice")))})
+    paid = {id_of(row.get("invoice")) for row in rows if row.get("status") != "canceled"}
+    if invoices := sorted(invoice for invoice in paid if invoice):
+        return Answer(invoices=tuple(invoices))
+    sessions = api.sessions_of(one.payment, account=one.account)
+    said = tuple(claim for session in sessions for claim in claims(session))
+    return Answer(claims=said if sessions else (Claim(payment=one.payment),))
+
+
+def _remember(connection: Connection, found: list[tuple[Unattributed, Answer]]) -> None:
+    """Write down the answers, under the same locks as what webhook events say."""
+    told = [(one, answer) for one, answer in found if answer.invoices or answer.claims]
+    scoped = [((one.account, one.livemode), one.payment, answer) for one, answer in told]
+    identities.lock(
+        connection,
+        {(*scope, one) for scope, payment, answer in scoped for one in (payment, *answer.invoices)},
+    )
+    refs = ((s, Ref(payment, one)) for s, payment, answer in scoped for one in answer.invoices)
+    identities.add_refs(connection, refs)
+    ledger.add_claims(
+        connection, ((s, claim) for s, _, answer in scoped for claim in answer.claims)
+    )
+    webhook_events.process_again(connection, [one.id for one, _ in told])

@@ -1,4 +1,5 @@
-"""Thin events carry no object: ask Stripe for it, keep the answer, and let `process` read it."""
+"""Thin events carry no object: their snapshot twin tells it, or Stripe's API is asked; the answer
+is kept, and `process` reads it."""
 
 import json
 import random
@@ -12,43 +13,62 @@ from app.core.envelope import parse
 from app.core.stripe_shapes import id_of, mapping
 from app.store import webhook_events, work
 from app.store.webhook_events import Thin
-from app.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
+from app.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable, is_path
 
 BATCH = 20
-LEASE = BATCH * 40.0  # seconds: two requests for each, of at most two tries of eleven seconds
+LEASE = BATCH * 40.0  # seconds: three requests for each, of at most two tries of eleven seconds
 REFUSED_AGAIN = 300.0  # seconds until a key may have been given the permission that it lacks
+NEEDS_KEY = "a thin event carries no object: set STRIPE_API_KEY, then `bridge replay --quarantined`"
 
 log = structlog.get_logger()
 
 
-def hydrate(engine: Engine, api: StripeApi) -> int:
-    """Fetch what up to 20 thin events are about; how many, 0 when none was due.
+def hydrate(engine: Engine, api: StripeApi | None) -> int:
+    """Find what up to 20 thin events are about; how many, 0 when none was due.
 
-    No transaction is open meanwhile. Stripe out of reach: it is asked again later, with growing
-    pauses. An object that Stripe no longer has: the thin event is quarantined.
+    No transaction is open while Stripe is asked. Out of reach: asked again later, with growing
+    pauses. What nobody can tell (no API, or Stripe no longer has it) is quarantined.
     """
     with engine.begin() as connection:
         due = webhook_events.lease_thin(connection, BATCH, LEASE)
+        twins = webhook_events.kept_of(connection, {key for one in due if (key := _twin_key(one))})
+    told: dict[int, tuple[int, str]] = {}
     fetched: dict[int, tuple[int, bytes]] = {}
     gone: dict[int, tuple[int, str]] = {}
     later: dict[int, tuple[int, float]] = {}
     for one in due:
-        try:
-            fetched[one.id] = one.token, json.dumps(_snapshot(api, one)).encode()
-        except StripeMissing:
-            gone[one.id] = one.token, "Stripe has no such object any more"
-        except StripeRefused as error:
-            log.error("hydrate.refused", webhook_event=one.event_id, reason=str(error))
-            later[one.id] = one.token, REFUSED_AGAIN
-        except StripeUnavailable as error:
-            log.warning("hydrate.unavailable", webhook_event=one.event_id, reason=str(error))
-            wait = retry.delay(one.attempts, one.age, random.uniform, error.retry_after)
-            later[one.id] = one.token, wait
+        if (key := _twin_key(one)) in twins and key:
+            told[one.id] = one.token, f"its snapshot twin {key[2]} tells it"
+        elif api is None:
+            gone[one.id] = one.token, NEEDS_KEY
+        else:
+            try:
+                fetched[one.id] = one.token, json.dumps(_snapshot(api, one)).encode()
+            except (StripeMissing, LookupError) as error:
+                gone[one.id] = one.token, _why(error)
+            except StripeRefused as error:
+                log.error("hydrate.refused", webhook_event=one.event_id, reason=str(error))
+                later[one.id] = one.token, REFUSED_AGAIN
+            except StripeUnavailable as error:
+                log.warning("hydrate.unavailable", webhook_event=one.event_id, reason=str(error))
+                wait = retry.delay(one.attempts, one.age, random.uniform, error.retry_after)
+                later[one.id] = one.token, wait
     with engine.begin() as connection:
         webhook_events.hydrated(connection, fetched)
-        webhook_events.give_up_thin(connection, gone)
+        webhook_events.end_thin(connection, told, "ignored")
+        webhook_events.end_thin(connection, gone, "quarantined")
         work.reschedule(connection, work.HYDRATE, later)
     return len(due)
+
+
+def _twin_key(one: Thin) -> tuple[str, bool, str] | None:
+    twin = id_of(mapping(parse(one.raw)).get("snapshot_event"))
+    return (one.account, one.livemode, twin) if twin else None
+
+
+def _why(error: Exception) -> str:
+    missing = isinstance(error, StripeMissing)
+    return "Stripe has no such object any more" if missing else "related_object.url: not a path"
 
 
 def _snapshot(api: StripeApi, one: Thin) -> dict[str, Any]:
@@ -56,17 +76,21 @@ def _snapshot(api: StripeApi, one: Thin) -> dict[str, Any]:
     where Stripe no longer has it, one around the object as it is now.
 
     https://docs.stripe.com/webhooks/migrate-snapshot-to-thin-events
+    Raises LookupError where the thin event names nothing that could be asked for.
     """
     told = mapping(parse(one.raw))
+    context = str(told.get("context") or "")
     if not id_of(told.get("snapshot_event")):
-        told = api.thin_event(one.event_id, context=str(told.get("context") or ""))
+        told = api.thin_event(one.event_id, context=context)
     if twin := id_of(told.get("snapshot_event")):
         try:
             return api.event(twin, account=one.account)
-        except StripeMissing:
-            pass  # Stripe keeps events for 30 days
-    related = mapping(told.get("related_object"))
-    found = api.related(str(related.get("url") or ""), account=one.account)
+        except StripeMissing:  # Stripe keeps events for 30 days; what is pushed lacks `changes`
+            told = told if "changes" in told else api.thin_event(one.event_id, context=context)
+    url = mapping(told.get("related_object")).get("url")
+    if not isinstance(url, str) or not is_path(url):
+        raise LookupError
+    found = api.related(url, account=one.account)
     before = mapping(mapping(told.get("changes")).get("before"))
     data = {"object": found, **({"previous_attributes": before} if before else {})}
     return {

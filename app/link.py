@@ -53,12 +53,13 @@ def link(
     )
     identities.add_links(connection, [(scope, said)])
     waiting = analytics_events.waiting_for(connection, own)
-    waiting += analytics_events.withheld_for_nobody(connection, scope, object_id)
+    withheld = analytics_events.withheld_for_nobody(connection, scope, object_id)
     refs = identities.refs_of(connection, own)
     release(connection, settings, told=[], held=waiting, refs=refs)
+    # Their hold has ended: what else they lack is not waited for a second time.
+    release(connection, settings, told=[], held=withheld, refs=refs, final=True)
     asked = {"object": object_id, "account": account, "livemode": livemode, "ids": sorted(ids)}
-    still = {one.id for one in analytics_events.waiting_for(connection, own)}
-    released = sum(one.id not in still for one in waiting)
+    released = analytics_events.released(connection, [one.id for one in (*waiting, *withheld)])
     audit.note(connection, who, "link", why, asked, released)
     told = analytics_events.told_of_nobody(connection, scope, object_id)
     return Linked(released=released, told=told)

@@ -43,6 +43,11 @@ class StripeMissing(Exception):
     """Stripe knows no such object in this account and mode, or no longer."""
 
 
+def is_path(url: str) -> bool:
+    """Whether this is a plain path of Stripe's API, and nothing that leads elsewhere."""
+    return _PLAIN_PATH.fullmatch(url) is not None
+
+
 class StripeApi:
     """Reads of Stripe's API. May be shared by threads.
 
@@ -62,7 +67,7 @@ class StripeApi:
         self, path: str, *, account: str = "", context: str = "", **params: Any
     ) -> dict[str, Any]:
         """One GET. `context` is a thin event's: Stripe's API v2 takes no account header."""
-        if not _PLAIN_PATH.fullmatch(path):
+        if not is_path(path):
             raise StripeRefused(f"Not a path of Stripe's API, so not asked for: {path!r}.")
         found = self._answer(path, account, context, params)
         if isinstance(found, Exception):
@@ -134,6 +139,11 @@ class StripeApi:
         """The links from this payment intent to invoices; none if it pays no invoice."""
         payment = {"type": "payment_intent", "payment_intent": payment_intent}
         return list(self.pages("/v1/invoice_payments", account=account, payment=payment))
+
+    def sessions_of(self, payment_intent: str, account: str = "") -> list[dict[str, Any]]:
+        """The Checkout Session that made this payment intent, if one did."""
+        path = "/v1/checkout/sessions"
+        return list(self.pages(path, account=account, payment_intent=payment_intent))
 
     def invoice_lines(self, invoice: str, account: str = "") -> list[dict[str, Any]]:
         """All lines; an invoice itself shows the first ten."""

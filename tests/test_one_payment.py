@@ -219,3 +219,17 @@ def test_each_currency_arrives_at_the_destinations_in_its_own_whole_units(
     assert b'"revenue":' + number in bytes(sent["amplitude"])
     assert orjson.loads(sent["amplitude"])["currency"] == currency.upper()
     assert told["properties"]["amount"] == float(major)
+
+
+def test_a_property_that_is_not_listed_does_not_leave(
+    engine: Engine, with_destinations: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = with_destinations(
+        webhook={"url": "https://shop.example/in", "secret": "whsec_b3JkZXItZnJlZS1vcmRlci1mcmVl"}
+    )
+    monkeypatch.setattr("app.release.allowed", lambda _name: frozenset({"amount"}))
+    put(engine, event(1, "invoice.paid", an_invoice(metadata=IDS)))
+    process(engine, settings)
+
+    [(payload,)] = rows(engine, "SELECT payload FROM deliveries")
+    assert orjson.loads(payload)["data"]["properties"] == {"amount": 11.9}

@@ -1,6 +1,5 @@
 """Thin events: kept, given their object by Stripe's API, and told once with their twins."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,8 +9,8 @@ import stripe
 from sqlalchemy import Engine, text
 
 from app.ask import ask
-from app.hydrate import hydrate
-from app.process import NEEDS_KEY, process
+from app.hydrate import NEEDS_KEY, hydrate
+from app.process import process
 from app.settings import Settings
 from app.store.webhook_events import process_again
 from app.stripe_api import StripeApi
@@ -86,6 +85,12 @@ def due_now(engine: Engine) -> None:
         connection.execute(text("UPDATE work SET due_at = clock_timestamp()"))
 
 
+def fetched(engine: Engine, api: StripeApi | None) -> int:
+    """`hydrate`, once what waits for a twin has waited."""
+    due_now(engine)
+    return hydrate(engine, api)
+
+
 PAID = [("payment:in_1", "released", CREATED)]
 
 
@@ -116,7 +121,7 @@ def test_its_snapshot_twin_is_read_where_stripe_still_has_it(
     put(engine, thin())
 
     process(engine, with_key)
-    hydrate(engine, api)
+    fetched(engine, api)
     process(engine, with_key)
 
     assert [one.path for one in stripe_side.requests] == [
@@ -144,13 +149,14 @@ def test_both_modes_of_one_change_are_told_once(
     for one in (notice, twin) if thin_first else (twin, notice):
         put(engine, one)
         process(engine, with_key)
-    hydrate(engine, api)
+    fetched(engine, api)
     process(engine, with_key)
 
     assert [key for key, *_ in told(engine)] == [f"subscription_cancel_scheduled:sub_1:{CREATED}"]
     assert [verdict for _, verdict in states(engine)] == (
-        ["processed", "processed"] if thin_first else ["processed", "ignored"]
+        ["ignored", "processed"] if thin_first else ["processed", "ignored"]
     )
+    assert stripe_side.requests == [], "the twin told it"
 
 
 def test_what_changed_is_taken_from_the_thin_event_where_the_twin_is_gone(
@@ -167,7 +173,7 @@ def test_what_changed_is_taken_from_the_thin_event_where_the_twin_is_gone(
     put(engine, notice)
 
     process(engine, with_key)
-    hydrate(engine, api)
+    fetched(engine, api)
     process(engine, with_key)
 
     assert [key for key, *_ in told(engine)] == [f"subscription_cancel_scheduled:sub_1:{CREATED}"]
@@ -183,7 +189,7 @@ def test_a_thin_event_of_a_connected_account_is_asked_for_there(
     put(engine, notice)
 
     process(engine, with_key)
-    hydrate(engine, api)
+    fetched(engine, api)
     process(engine, with_key)
 
     assert booked(engine) == [("acct_9", "payment:in_1", 1190)]
@@ -199,6 +205,7 @@ def test_without_a_key_it_is_quarantined_and_processed_once_there_is_one(
     stripe_side.add(invoice_as_stripe_has_it())
     stripe_side.add(thin())
     processed(engine, settings, thin())
+    assert hydrate(engine, None) == 1
     assert rows(engine, "SELECT verdict, reason FROM webhook_events") == [
         ("quarantined", NEEDS_KEY)
     ]
@@ -206,7 +213,7 @@ def test_without_a_key_it_is_quarantined_and_processed_once_there_is_one(
     with engine.begin() as connection:
         process_again(connection, [1])
     process(engine, with_key)
-    hydrate(engine, api)
+    fetched(engine, api)
     process(engine, with_key)
 
     assert told(engine) == PAID
@@ -238,10 +245,12 @@ def test_a_hostile_address_in_a_thin_event_is_never_asked(
     put(engine, notice)
     process(engine, with_key)
 
-    hydrate(engine, api)
+    fetched(engine, api)
 
     assert [one.path for one in stripe_side.requests] == ["/v2/core/events/evt_thin_1"]
-    assert states(engine) == [("evt_thin_1", "held")]
+    assert rows(engine, "SELECT verdict, reason FROM webhook_events") == [
+        ("quarantined", "related_object.url: not a path")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -272,9 +281,11 @@ def test_a_payment_that_pays_no_invoice_is_booked_once_stripe_says_so(
 
     assert booked(engine) == [("", "payment:pi_1", 900)]
     assert told(engine) == [("payment:pi_1", "released", CREATED)]
-    assert json.dumps([one.params for one in stripe_side.requests]) == json.dumps(
-        [{"limit": "100", "payment": {"type": "payment_intent", "payment_intent": "pi_1"}}]
-    )
+    payment = {"type": "payment_intent", "payment_intent": "pi_1"}
+    assert [(one.path, one.params) for one in stripe_side.requests] == [
+        ("/v1/invoice_payments", {"limit": "100", "payment": payment}),
+        ("/v1/checkout/sessions", {"limit": "100", "payment_intent": "pi_1"}),
+    ]
 
 
 @pytest.mark.parametrize("invoice_first", [True, False])
@@ -336,4 +347,94 @@ def test_a_key_that_may_not_ask_is_said_and_asked_again(
     due_now(engine)
     assert ask(engine, api) == 1
     process(engine, with_key)
+    assert booked(engine) == [("", "payment:pi_1", 900)]
+
+
+@pytest.mark.parametrize("session_first", [True, False])
+def test_what_a_checkout_knows_of_tax_is_booked_whether_it_or_stripes_answer_comes_first(
+    engine: Engine,
+    with_key: Settings,
+    stripe_side: FakeStripe,
+    api: StripeApi,
+    session_first: bool,
+) -> None:
+    session = a_session(
+        mode="payment",
+        subscription=None,
+        payment_intent="pi_1",
+        created=CREATED,
+        total_details={"amount_tax": 160, "amount_discount": 50},
+    )
+    stripe_side.add(session)
+    processed(engine, with_key, event(1, "payment_intent.succeeded", an_intent()))
+    if session_first:
+        processed(engine, with_key, event(2, "checkout.session.completed", session))
+    due_now(engine)
+    ask(engine, api)
+    process(engine, with_key)
+
+    assert rows(engine, "SELECT key, minor, tax_minor, discount_minor FROM revenue_entries") == [
+        ("payment:pi_1", 900, 160, 50)
+    ]
+    query = "SELECT properties ->> 'checkout_session_id' FROM analytics_events WHERE minor > 0"
+    assert rows(engine, query) == [("cs_1",)]
+
+
+def test_a_checkout_that_will_make_an_invoice_keeps_its_payment_for_that(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    stripe_side.add(
+        a_session(
+            mode="payment",
+            subscription=None,
+            payment_intent="pi_1",
+            created=CREATED,
+            invoice_creation={"enabled": True},
+        )
+    )
+    processed(engine, with_key, event(1, "payment_intent.succeeded", an_intent()))
+    due_now(engine)
+
+    assert ask(engine, api) == 1
+    assert booked(engine) == []
+    assert rows(engine, "SELECT * FROM work WHERE lane = 'ask'") == []
+
+
+def test_a_canceled_link_to_an_invoice_pays_nothing(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    payment = {"type": "payment_intent", "payment_intent": "pi_1"}
+    stripe_side.add(
+        {
+            "id": "inpay_1",
+            "object": "invoice_payment",
+            "created": CREATED,
+            "invoice": "in_1",
+            "status": "canceled",
+            "payment": payment,
+        }
+    )
+    processed(engine, with_key, event(1, "payment_intent.succeeded", an_intent()))
+    due_now(engine)
+    ask(engine, api)
+    process(engine, with_key)
+
+    assert booked(engine) == [("", "payment:pi_1", 900)]
+
+
+def test_a_replay_asks_for_a_payment_that_was_kept_before_there_was_a_key(
+    engine: Engine,
+    settings: Settings,
+    with_key: Settings,
+    stripe_side: FakeStripe,
+    api: StripeApi,
+) -> None:
+    processed(engine, settings, event(1, "payment_intent.succeeded", an_intent()))
+    with engine.begin() as connection:
+        process_again(connection, [1])
+    process(engine, with_key)
+    due_now(engine)
+    ask(engine, api)
+    process(engine, with_key)
+
     assert booked(engine) == [("", "payment:pi_1", 900)]

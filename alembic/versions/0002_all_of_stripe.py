@@ -6,9 +6,15 @@ revision = "0002"
 down_revision = "0001"
 
 IDENTITY = """
--- One row per thing said: said again, it keeps the earliest time. An anchor is what the object
+-- One row per thing said, with the first and the last time. An anchor is what the object
 -- said at the moment when others ask it; without ids it is silence that was heard.
 ALTER TABLE identity_links ADD COLUMN anchor boolean NOT NULL DEFAULT false;
+ALTER TABLE identity_links ADD COLUMN last_stated_at timestamptz;
+UPDATE identity_links l SET last_stated_at = (
+    SELECT max(stated_at) FROM identity_links other
+    WHERE (l.object_id, l.account, l.livemode, l.source, l.digest)
+        = (other.object_id, other.account, other.livemode, other.source, other.digest));
+ALTER TABLE identity_links ALTER COLUMN last_stated_at SET NOT NULL;
 ALTER TABLE identity_links DROP CONSTRAINT identity_links_stated_once;
 DELETE FROM identity_links l USING identity_links earlier
 WHERE (l.object_id, l.account, l.livemode, l.source, l.digest)

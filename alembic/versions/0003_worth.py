@@ -59,12 +59,17 @@ INSERT INTO work (lane, ref_id) SELECT 'measure', webhook_event_id FROM subscrip
 STEPS = """
 CREATE VIEW subscription_steps AS
 WITH states AS (
-    SELECT s.*, lead(stated_at) OVER (
-        PARTITION BY account, livemode, customer, subscription ORDER BY stated_at) AS next_at
+    SELECT s.*, lead(stated_at) OVER of_subscription AS next_at,
+        lag(status) OVER of_subscription AS status_before
     FROM subscription_states s
+    WINDOW of_subscription AS (
+        PARTITION BY account, livemode, customer, subscription ORDER BY stated_at)
 )
-SELECT account, livemode, subscription, customer, currency, status, churn, missing,
-    stated_at AS at, minor
+SELECT account, livemode, subscription, customer, currency, status,
+    -- An end that says no reason, of one that was not being paid, is for that.
+    coalesce(churn, CASE WHEN status_before IN ('past_due', 'unpaid') THEN 'involuntary' END)
+        AS churn,
+    missing, stated_at AS at, minor
 FROM states
 UNION ALL
 SELECT account, livemode, subscription, customer, currency, status, NULL, missing,

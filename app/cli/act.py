@@ -98,7 +98,7 @@ def replay(
     dead: Annotated[bool, typer.Option(help="All dead deliveries.")] = False,
     why: Annotated[str, typer.Option(help="For the audit log.")] = "",
     allow_duplicates: Annotated[
-        bool, typer.Option(help="Also what is past its destination's dedupe window.")
+        bool, typer.Option(help="Also what may count twice: past its dedupe window.")
     ] = False,
     dry_run: Annotated[bool, typer.Option(help="Only say what would be sent again.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -137,7 +137,8 @@ def _show(planned: Plan) -> None:
     if planned.too_late:
         late = _count(len(planned.too_late), "delivery is", "deliveries are")
         complain(
-            f"{late} past the destination's dedupe window: one that did arrive would count twice."
+            f"{late} past the destination's dedupe window, or never to be sent twice: one that did"
+            " arrive would count twice."
             " --allow-duplicates sends them all the same."
         )
 

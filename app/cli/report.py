@@ -46,7 +46,9 @@ def report(
         *_money(story.expected.revenue, booked, delivered, received),
         *_names(story.expected.counts, told, received),
         Line(
-            what="payments that nobody claims", expected="0", found=f"{sum(n for _, n, _ in loose)}"
+            what="payments that nobody claims",
+            expected="0",
+            found=f"{sum(row['payments'] for row in loose)}",
         ),
         Line(what="defects that the tools saw", expected="0", found=f"{_defects(received)}"),
     ]

@@ -31,9 +31,8 @@ def unattributed(
     limit: Limit = 20,
     json_: Json = False,
 ) -> None:
-    """Captured payments that neither a Checkout Session nor an invoice speaks for. Times are UTC.
-
-    They are no revenue yet. Exit code 1 if there are any, so that a timer can raise an alarm.
+    """Captured payments that are no revenue yet: nobody speaks for them, or they are a part of an
+    invoice that is still open. Times are UTC. Exit code 1 if there are any, for a timer's alarm.
     """
     with database() as connection:
         found = ledger.unattributed_payments(connection, limit, older_than=older_than)
@@ -44,18 +43,21 @@ def unattributed(
         listing(
             found,
             json_,
-            "Unattributed payments (UTC)",
+            "Payments that are no revenue yet (UTC)",
             {
                 "captured": lambda row: row["occurred_at"],
                 "payment": lambda row: row["payment"],
+                "part of": lambda row: row["invoice"],
                 "customer": lambda row: row["customer"],
                 "mode": lambda row: "live" if row["livemode"] else "test",
                 "amount": lambda row: str(Money(row["minor"], row["currency"])),
             },
-            "Every captured payment belongs to an invoice or a checkout.",
+            "Every captured payment is revenue.",
         )
-        for currency, count, minor in sums if found else ():
-            screen.print(f"In all: {count:,} of {Money(minor, currency)}")
+        for row in sums if found else ():
+            mode = "live" if row["livemode"] else "test"
+            amount = Money(row["minor"], row["currency"])
+            screen.print(f"In all, {mode} mode: {row['payments']:,} of {amount}")
         if found:
             screen.print(ADVICE)
     if found:

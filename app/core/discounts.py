@@ -10,7 +10,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
-from app.core.stripe_shapes import Json, id_of, mapping, time_or_none
+from app.core.stripe_shapes import Json, exact, id_of, mapping, time_or_none
 
 Key = tuple[str, str]  # (kind, Stripe id) of a catalogue item
 
@@ -96,7 +96,7 @@ def reduction(
         return None
     percent = coupon.get("percent_off")
     return Reduction(
-        percent=None if percent is None else Fraction(str(percent)),
+        percent=None if percent is None else exact(percent),
         amount=_amount_off(coupon, coupon_id, currency, look) if percent is None else None,
         products=_products(coupon, coupon_id, look) if products > 1 else _said(coupon),
         ends_at=ends_at,
@@ -108,12 +108,12 @@ def _amount_off(
 ) -> Fraction:
     own = coupon.get("currency")
     if currency in (None, own) and coupon.get("amount_off") is not None:
-        return Fraction(str(coupon["amount_off"]))
+        return exact(coupon["amount_off"])
     options = coupon.get("currency_options") or look.get("coupon.currency_options", coupon_id)
     amount = mapping(mapping(options).get(currency or "")).get("amount_off")
     if amount is None:
         raise Unknown
-    return Fraction(str(amount))
+    return exact(amount)
 
 
 def _said(coupon: Json) -> frozenset[str] | None:

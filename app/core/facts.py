@@ -68,6 +68,7 @@ class Link:
     `rank` orders sources of one object (lower speaks first). An `anchor` is what the object said
     of itself at the one moment when others ask it (when a subscription was created, a payment
     succeeded, an invoice was paid); an anchor without ids is silence that was heard.
+    Said several times, `stated_at` is the first and `last_stated_at` the last of them.
     `completed_at` is when the visitor was in the checkout, None if unknown, and bounds where the
     session id may ride.
     """
@@ -82,6 +83,7 @@ class Link:
     stated_at: datetime
     completed_at: datetime | None
     anchor: bool = False
+    last_stated_at: datetime | None = None  # None: said once
 
 
 @dataclass(frozen=True, slots=True)

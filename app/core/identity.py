@@ -36,6 +36,7 @@ CAMPAIGN = frozenset(
         "landing_page",
     }
 )
+OF_A_VISIT = SESSION_IDS | {"event_id"}  # the browser's own event is of that visit, too
 NAMES = tuple(sorted(IDS | CAMPAIGN | {"consent"}))
 PREFIX = "br_"
 REFERENCE = "client_reference_id"  # no id of ours until a setting says what it is
@@ -127,7 +128,13 @@ def speaking(links: Iterable[Link], at: datetime) -> Link | None:
 
     Only immutable fields decide, so the order of arrival does not.
     """
-    said = sorted(links, key=lambda link: (link.stated_at, -link.rank, _content(link)))
+
+    def stated(link: Link) -> datetime:
+        """The last time it was said that is not after the fact, as far as that is kept."""
+        last = link.last_stated_at or link.stated_at
+        return last if last <= at else link.stated_at
+
+    said = sorted(links, key=lambda link: (stated(link), -link.rank, _content(link)))
     before = [link for link in said if link.stated_at <= at]
     one = before[-1] if before else next(iter(said), None)
     return one if one and identifies(one.ids) else None
@@ -146,10 +153,10 @@ def _content(link: Link) -> str:
 
 
 def identity_of(link: Link, at: datetime, session_window: timedelta) -> Identity:
-    """The link's ids for a fact of this time. The session ids ride only near the checkout: a
+    """The link's ids for a fact of this time. Those of a visit ride only near the checkout: a
     renewal with last month's session would stretch that session by a month."""
     near = link.completed_at is not None and abs(at - link.completed_at) <= session_window
-    ids = {name: value for name, value in link.ids.items() if near or name not in SESSION_IDS}
+    ids = {name: value for name, value in link.ids.items() if near or name not in OF_A_VISIT}
     ids.pop(REFERENCE, None)
     return Identity(ids=ids, source=link.source)
 

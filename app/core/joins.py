@@ -10,27 +10,35 @@ from app.core.facts import Fact
 def joined(facts: Iterable[Fact]) -> list[Fact]:
     """All that follows from these facts of one account and mode being true together."""
     known = list(facts)
-    payments = [fact for fact in known if fact.name == "payment_succeeded" and fact.invoice]
-    failures = [fact for fact in known if fact.name == "payment_failed"]
-    starts = [fact for fact in known if fact.name == "subscription_started"]
-    ends = [fact for fact in known if fact.name == "subscription_cancelled"]
+    failed = _earliest((f.invoice, f) for f in known if f.name == "payment_failed")
+    ended = _earliest((f.customer, f) for f in known if f.name == "subscription_cancelled")
     return [
-        *(_recovered(paid) for paid in payments if any(_failed_before(f, paid) for f in failures)),
-        *(_reactivated(start) for start in starts if any(_ended_before(e, start) for e in ends)),
+        *(
+            _recovered(paid)
+            for paid in known
+            if paid.name == "payment_succeeded"
+            and any(failure.at <= paid.at for failure in failed.get(paid.invoice, ()))
+        ),
+        *(
+            _reactivated(start)
+            for start in known
+            if start.name == "subscription_started"
+            and any(_ended_before(end, start) for end in ended.get(start.customer, ()))
+        ),
     ]
 
 
-def _failed_before(failure: Fact, paid: Fact) -> bool:
-    return failure.invoice == paid.invoice and failure.at <= paid.at
+def _earliest(facts: Iterable[tuple[str | None, Fact]]) -> dict[str | None, list[Fact]]:
+    """The first two of each: of two ends, one is of another subscription. Nobody is no one."""
+    found: dict[str | None, list[Fact]] = {}
+    for whose, fact in sorted(facts, key=lambda pair: (pair[1].at, pair[1].key)):
+        if whose is not None and len(found.setdefault(whose, [])) < 2:
+            found[whose].append(fact)
+    return found
 
 
 def _ended_before(end: Fact, start: Fact) -> bool:
-    return (
-        end.customer is not None
-        and end.customer == start.customer
-        and end.subscription != start.subscription
-        and end.at <= start.at
-    )
+    return end.subscription != start.subscription and end.at <= start.at
 
 
 def _recovered(paid: Fact) -> Fact:

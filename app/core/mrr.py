@@ -26,7 +26,7 @@ PER_MONTH = {
     "year": Fraction(1, 12),
 }
 COUNTED = ("active", "past_due")
-MOST = 2**62  # what is beyond is no amount of money
+MOST = 10**15  # minor units a month; what is beyond is no amount of money
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# How the reason of a delivery begins that is dead because a second POST could double it.
+MAY_HAVE_ARRIVED = "may have arrived, and is not sent twice"
+
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
@@ -20,11 +23,13 @@ class Retry:
     """Try the same bytes later. `after`: seconds the destination asked us to wait.
 
     `lane`: the wait is for everything to this destination, not for this row alone.
+    `unclear`: it may have been taken all the same; the sender marks it so.
     """
 
     reason: str
     after: float | None = None
     lane: bool = False
+    unclear: bool = False
 
 
 @dataclass(frozen=True, slots=True)

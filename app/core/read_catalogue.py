@@ -153,7 +153,10 @@ def _spelt(obj: Json) -> Iterator[tuple[str, str]]:
 
 def _plain(value: object) -> str | None:
     """25, 25.0 and "25.00" alike."""
-    return None if value is None else f"{Decimal(str(value)).normalize():f}"
+    if value is None:
+        return None
+    shapes.exact(value)  # a number at all
+    return f"{Decimal(str(value)).normalize():f}"
 
 
 def _without_nulls(body: dict[str, Any]) -> dict[str, Any]:

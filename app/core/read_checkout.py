@@ -15,13 +15,13 @@ LIFE = timedelta(days=1)  # of a session, unless its creator said otherwise
 def completed(session: Json, announced: datetime, _previous: Json | None) -> Reading:
     """checkout.session.completed: the buyer finished; `payment_status` says whether money came."""
     fact = _fact(session, "checkout_completed", f"checkout:{text(session, 'id')}", announced)
-    return _reading(session, announced, (fact,), _claims(session))
+    return _reading(session, announced, (fact,), claims(session))
 
 
 def payment_succeeded(session: Json, announced: datetime, _previous: Json | None) -> Reading:
     """checkout.session.async_payment_succeeded: a delayed payment came. It completed before, so
     this says nothing new but to who missed that."""
-    return _reading(session, announced, (), _claims(session))
+    return _reading(session, announced, (), claims(session))
 
 
 def payment_failed(session: Json, announced: datetime, _previous: Json | None) -> Reading:
@@ -39,13 +39,13 @@ def expired(session: Json, announced: datetime, _previous: Json | None) -> Readi
 
 
 def _reading(
-    session: Json, announced: datetime, facts: tuple[Fact, ...], claims: tuple[Claim, ...] = ()
+    session: Json, announced: datetime, facts: tuple[Fact, ...], claimed: tuple[Claim, ...] = ()
 ) -> Reading:
     intent, invoice = id_of(session.get("payment_intent")), id_of(session.get("invoice"))
     buyer = shapes.customer(session)
     refs = [Ref(intent, invoice)] if intent and invoice else []
     refs += [Ref(part, buyer, customer=True) for part in _parts(session) if buyer]
-    return Reading(facts=facts, links=_links(session, announced), refs=tuple(refs), claims=claims)
+    return Reading(facts=facts, links=_links(session, announced), refs=tuple(refs), claims=claimed)
 
 
 def _parts(session: Json) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ def _seen(session: Json, announced: datetime) -> datetime:
     return max(ends - LIFE, shapes.EPOCH) if ends else announced
 
 
-def _claims(session: Json) -> tuple[Claim, ...]:
+def claims(session: Json) -> tuple[Claim, ...]:
     """In payment mode its payment pays no invoice, unless `invoice_creation` makes one, perhaps
     after this webhook event."""
     intent = id_of(session.get("payment_intent"))

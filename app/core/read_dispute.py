@@ -38,6 +38,7 @@ def _state(dispute: Json, name: str, key: str, at: datetime, **more: Any) -> Fac
     evidence = shapes.mapping(dispute.get("evidence_details"))
     contested = Money(shapes.integer(dispute, "amount"), shapes.currency(dispute))
     properties = {
+        "reason": dispute.get("reason"),
         "amount_disputed": contested.number,
         "currency": contested.currency.upper(),
         "inquiry": text(dispute, "status").startswith("warning_"),
@@ -77,6 +78,7 @@ def _in_its_currency(dispute: Json, row: Json, first: int) -> Money:
 
 
 def _movement(dispute: Json, row: Json, money: Money) -> Fact:
+    """Only what never changes: any of the dispute's webhook events may be the first to tell it."""
     withdrawn = money.minor < 0
     dispute_id, transaction = text(dispute, "id"), text(row, "id")
     fee = shapes.amount_or_none(row, "fee")
@@ -111,7 +113,6 @@ def _common(dispute: Json) -> dict[str, Any]:
         "dispute_id": text(dispute, "id"),
         "charge_id": id_of(dispute.get("charge")),
         "payment_intent_id": id_of(dispute.get("payment_intent")),
-        "reason": dispute.get("reason"),
     }
 
 

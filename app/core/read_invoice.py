@@ -230,7 +230,7 @@ def _links(invoice: Json, *, anchor: bool) -> tuple[Link, ...]:
     first = invoice.get("billing_reason") in ("subscription_create", "manual")
     if created is None:
         return ()
-    links: list[Link] = []
+    links: dict[str, Link] = {}  # lines say the same many times
     for rank, (source, metadata) in enumerate(shapes.invoice_metadata(invoice)):
         said = link_in(
             metadata,
@@ -243,8 +243,9 @@ def _links(invoice: Json, *, anchor: bool) -> tuple[Link, ...]:
             anchor=anchor,
             silent=rank == 0,
         )
-        links += (link for link in said if link not in links)  # lines say the same many times
-    return tuple(links)
+        for link in said:
+            links.setdefault(repr((source, link.ids, link.campaign, link.consent)), link)
+    return tuple(links.values())
 
 
 def _refs(invoice: Json) -> tuple[Ref, ...]:

@@ -17,8 +17,8 @@ def created(refund: Json, _announced: datetime, _previous: Json | None) -> Readi
 
 
 def listed(refund: Json) -> Reading:
-    """A refund as it stands: `requires_action` and `canceled` move nothing, and of a `failed` one
-    its own events tell both the refund and its reversal."""
+    """A refund as it stands: `requires_action` and `canceled` move nothing; of one that failed, or
+    was canceled under way, its own events tell both the refund and its reversal."""
     if refund.get("status") not in BOOKED:
         return Reading(refs=_refs(refund), ignored=f"refund is {refund.get('status')}")
     return Reading(facts=(_refunded(refund),), refs=_refs(refund))
@@ -26,10 +26,11 @@ def listed(refund: Json) -> Reading:
 
 def updated(refund: Json, announced: datetime, previous: Json | None) -> Reading:
     """refund.updated, charge.refund.updated: perhaps it only now moves money, perhaps it failed."""
-    before = (previous or {}).get("status", refund.get("status"))
-    if refund.get("status") == "failed" and before != "failed":
-        return failed(refund, announced, previous)
-    return listed(refund)
+    now = refund.get("status")
+    before = (previous or {}).get("status", now)
+    came_back = now == "failed" and before != "failed"
+    under_way = now == "canceled" and before in ("pending", "succeeded")
+    return failed(refund, announced, previous) if came_back or under_way else listed(refund)
 
 
 def failed(refund: Json, announced: datetime, _previous: Json | None) -> Reading:

@@ -4,14 +4,18 @@ Read by shape, not by `api_version`: one inbox holds several versions. The big b
 2025-03-31 ("basil"): https://docs.stripe.com/changelog/basil
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from fractions import Fraction
 from math import isfinite
 from typing import Any
 
 from app.core.money import Money
 
 Json = Mapping[str, Any]
+NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
+CURRENCY = re.compile("[a-z]{3}")
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -58,6 +62,14 @@ def iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
+def exact(value: object) -> Fraction:
+    """A number as Stripe writes it, up to 12 decimals. What is not one is refused unread: a text
+    such as 1e99999999 would fill the memory."""
+    if isinstance(value, bool) or not NUMBER.fullmatch(str(value)[:64]):
+        raise Missing("expected a decimal number")
+    return Fraction(str(value))
+
+
 def at(seconds: int, field: str) -> datetime:
     if not 0 <= seconds < 2**33:
         raise Missing(f"{field}: expected unix seconds")
@@ -65,7 +77,11 @@ def at(seconds: int, field: str) -> datetime:
 
 
 def currency(obj: Json) -> str:
-    return text(obj, "currency").lower()
+    """Lower-case ISO 4217."""
+    found = text(obj, "currency").lower()
+    if not CURRENCY.fullmatch(found):
+        raise Missing(f"{obj.get('object', 'object')}.currency: expected three letters")
+    return found
 
 
 def given(properties: Json) -> dict[str, Any]:
@@ -163,9 +179,11 @@ def invoice_payments(invoice: Json) -> list[str]:
 
 
 def payment_ids(invoice_payment: Json) -> list[str]:
-    """The payment intent (and charge) of an InvoicePayment (basil)."""
+    """The payment intent (and charge) of an InvoicePayment (basil), or the record of a payment
+    outside Stripe."""
     payment = mapping(invoice_payment.get("payment"))
-    found = [id_of(payment.get("payment_intent")), id_of(payment.get("charge"))]
+    names = ("payment_intent", "charge", "payment_record")
+    found = [id_of(payment.get(name)) for name in names]
     return [one for one in found if one]
 
 
@@ -232,11 +250,11 @@ def invoice_out_of_band(invoice: Json) -> bool | None:
 
 
 def invoice_paid_minor(invoice: Json) -> int:
-    """What was paid, minor units. Before basil `amount_paid` had only what Stripe collected, so an
-    invoice paid elsewhere says nothing there, and what was due is what was paid."""
+    """What was paid, minor units. Before basil `amount_paid` had only what Stripe collected, so of
+    an invoice that was settled elsewhere, all that was due is what was paid."""
     paid = integer(invoice, "amount_paid")
     elsewhere = invoice.get("paid_out_of_band") is True
-    return integer(invoice, "amount_due") if elsewhere and paid == 0 else paid
+    return max(integer(invoice, "amount_due"), paid) if elsewhere else paid
 
 
 def subscription_period(

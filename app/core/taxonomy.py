@@ -247,8 +247,8 @@ UNPAID = f"{INVOICE} invoice_id* amount_due* currency*"
 GIVEN_UP = f"{UNPAID} amount_remaining*"
 REFUND = """refund_id* payment_intent_id charge_id invoice_id customer_id reason amount*
     amount_net_of_tax tax currency*"""
-DISPUTE = "dispute_id* charge_id* payment_intent_id reason*"
-DISPUTED = f"{DISPUTE} amount_disputed* currency* inquiry* evidence_due_by"
+DISPUTE = "dispute_id* charge_id* payment_intent_id"
+DISPUTED = f"{DISPUTE} reason* amount_disputed* currency* inquiry* evidence_due_by"
 DISPUTE_MONEY = f"""{DISPUTE} balance_transaction_id* invoice_id customer_id amount*
     amount_net_of_tax tax currency* fee fee_currency"""
 
@@ -513,7 +513,6 @@ EVENTS: Mapping[str, Definition] = {
         announced_by=DISPUTE_STATES,
         properties=DISPUTE_MONEY,
         sign=-1,
-        example={"reason": "fraudulent"},
     ),
     "dispute_funds_reinstated": Definition(
         family="money",
@@ -523,7 +522,7 @@ EVENTS: Mapping[str, Definition] = {
         announced_by=DISPUTE_STATES,
         properties=DISPUTE_MONEY,
         sign=1,
-        example={"reason": "fraudulent", "fee": 0.0},
+        example={"fee": 0.0},
     ),
     "payment_failed": Definition(
         family="payment",

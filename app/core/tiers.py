@@ -6,14 +6,14 @@ https://docs.stripe.com/subscriptions/pricing-models/tiered-pricing
 from collections.abc import Sequence
 from fractions import Fraction
 
-from app.core.stripe_shapes import Json, mapping
+from app.core.stripe_shapes import Json, exact, mapping
 
 
 def decimal(obj: Json, field: str) -> Fraction | None:
     """An amount: `<field>_decimal` (up to 12 decimals) where Stripe says it, else the integer."""
     precise, whole = obj.get(f"{field}_decimal"), obj.get(field)
     value = whole if precise is None else precise
-    return None if value is None else Fraction(str(value))
+    return None if value is None else exact(value)
 
 
 def flat_rate(price: Json, quantity: Fraction) -> Fraction | None:
@@ -52,12 +52,12 @@ def _units(tier: Json, units: Fraction) -> Fraction:
 def _top(tier: Json) -> Fraction | None:
     """The last unit of the tier; None: no end (`inf` when it is written, null when read)."""
     top = tier.get("up_to")
-    return None if top in (None, "inf") else Fraction(int(str(top)))
+    return None if top in (None, "inf") else exact(top)
 
 
 def _packs(price: Json, quantity: Fraction) -> Fraction:
     packs = mapping(price.get("transform_quantity"))
     if not packs:
         return quantity
-    whole, rest = divmod(quantity, Fraction(int(packs.get("divide_by", 1))))
+    whole, rest = divmod(quantity, exact(packs.get("divide_by", 1)))
     return Fraction(whole + (1 if rest and packs.get("round") == "up" else 0))

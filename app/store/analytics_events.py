@@ -82,6 +82,15 @@ def withheld_for_nobody(connection: Connection, scope: Scope, object_id: str) ->
     return [_told(row) for row in connection.execute(query, _about(scope, object_id))]
 
 
+def released(connection: Connection, ids: Sequence[int | None]) -> int:
+    """How many of these have left."""
+    query = text("""
+        SELECT count(*) FROM analytics_events
+        WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'released'
+    """)
+    return int(connection.execute(query, {"ids": list(ids)}).scalar_one())
+
+
 def told_of_nobody(connection: Connection, scope: Scope, object_id: str) -> int:
     """How many have left under the pseudonym of Stripe's customer."""
     state = "e.state = 'released' AND e.identity ->> 'fallback' = 'true'"
@@ -151,7 +160,7 @@ def _settled(one: Told) -> dict[str, Any]:
             "reason": None,
             "identity": None,
             "properties": properties,
-            "tax_minor": None,
+            "tax_minor": one.fact.money.tax_minor if one.fact.money else None,
         }
     identity = settled.identity
     return {
@@ -209,7 +218,10 @@ def _told(row: Row[Any]) -> Told:
 
 def _fact(row: Row[Any]) -> Fact:
     """The fact as far as joining and telling need it; its ledger entry is not read back."""
-    money = Entry(kind="", money=Money(row.minor, row.currency)) if row.minor is not None else None
+    money = None
+    if row.minor is not None:
+        own = Money(row.minor, row.currency)
+        money = Entry(kind="", money=own, tax_minor=row.tax_minor)
     return Fact(
         key=row.key,
         name=row.name,
@@ -231,6 +243,6 @@ def _link(own: dict[str, Any]) -> Link:
     """As it was written: JSON has lists for tuples, and texts for times."""
     times = {
         name: datetime.fromisoformat(own[name]) if own[name] else None
-        for name in ("stated_at", "completed_at")
+        for name in ("stated_at", "completed_at", "last_stated_at")
     }
     return Link(**{**own, **times, "objects": tuple(own["objects"])})

@@ -12,13 +12,16 @@ from app.core.facts import Link, Ref
 from app.store.bulk import insert_rows
 from app.store.schema import identity_links, stripe_refs
 
-# Said again, a statement keeps its earliest time, whichever came first; and once an anchor, always.
+# Said again, a statement keeps its first and last times, whichever came first; and once an anchor,
+# always.
 SAID_AGAIN = """
     (object_id, account, livemode, source, digest) DO UPDATE
     SET stated_at = least(identity_links.stated_at, excluded.stated_at),
+        last_stated_at = greatest(identity_links.last_stated_at, excluded.last_stated_at),
         completed_at = least(identity_links.completed_at, excluded.completed_at),
         anchor = identity_links.anchor OR excluded.anchor
     WHERE excluded.stated_at < identity_links.stated_at
+       OR excluded.last_stated_at > identity_links.last_stated_at
        OR excluded.completed_at < identity_links.completed_at
        OR (excluded.anchor AND NOT identity_links.anchor)
 """
@@ -173,6 +176,7 @@ def add_links(connection: Connection, links: Iterable[tuple[Scope, Link]]) -> No
                 "campaign": dict(link.campaign),
                 "consent": link.consent,
                 "stated_at": link.stated_at,
+                "last_stated_at": link.stated_at,
                 "completed_at": link.completed_at,
                 "digest": digest,
                 "anchor": link.anchor,
@@ -188,6 +192,7 @@ def _said_twice(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return {
         **one,
         "stated_at": min(one["stated_at"], other["stated_at"]),
+        "last_stated_at": max(one["last_stated_at"], other["last_stated_at"]),
         "completed_at": min(visits, default=None),
         "anchor": one["anchor"] or other["anchor"],
     }
@@ -214,6 +219,7 @@ def links_of(connection: Connection, objects: Collection[Scoped]) -> Mapping[Sco
             stated_at=row.stated_at,
             completed_at=row.completed_at,
             anchor=row.anchor,
+            last_stated_at=row.last_stated_at,
         )
         found[(row.account, row.livemode, row.object_id)].append(link)
     return found

@@ -74,14 +74,18 @@ def seconds_of(connection: Connection, webhook_events: Collection[int]) -> set[S
 
 
 def stated(connection: Connection, seconds: Collection[Second]) -> dict[Second, list[Stated]]:
-    """All that was said of these subscriptions in these seconds."""
+    """All that was said of these subscriptions in these seconds; by a webhook event and its thin
+    twin, once."""
     query = text("""
-        SELECT s.* FROM subscription_snapshots s
+        SELECT DISTINCT ON (s.account, s.livemode, s.subscription, s.stated_at, s.event_id) s.*
+        FROM subscription_snapshots s
         JOIN unnest(CAST(:accounts AS text[]), CAST(:livemodes AS boolean[]),
                     CAST(:ids AS text[]), CAST(:times AS timestamptz[]))
             AS o (account, livemode, id, time)
           ON s.subscription = o.id AND s.stated_at = o.time
          AND s.account = o.account AND s.livemode = o.livemode
+        ORDER BY s.account, s.livemode, s.subscription, s.stated_at, s.event_id, s.hydrated,
+            s.webhook_event_id
     """)
     values = {**columns([one[:3] for one in seconds]), "times": [one[3] for one in sorted(seconds)]}
     found: dict[Second, list[Stated]] = defaultdict(list)

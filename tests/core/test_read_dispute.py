@@ -25,8 +25,8 @@ COMMON: Json = {
     "dispute_id": "dp_1",
     "charge_id": "ch_1",
     "payment_intent_id": "pi_1",
-    "reason": "fraudulent",
 }
+REASON = {"reason": "fraudulent"}
 EVERY_EVENT = [
     f"charge.dispute.{name}"
     for name in ("created", "updated", "funds_withdrawn", "funds_reinstated", "closed")
@@ -137,6 +137,7 @@ def test_a_transaction_without_a_fee_names_none() -> None:
 
 STATE: Json = {
     **COMMON,
+    **REASON,
     "amount_disputed": 9.0,
     "currency": "EUR",
     "inquiry": False,

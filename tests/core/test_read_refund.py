@@ -78,11 +78,21 @@ def test_a_refund_that_moves_no_money_is_ignored_and_says_why(status: str) -> No
 
 
 @UPDATES
-@pytest.mark.parametrize("status", ["canceled", "requires_action"])
-def test_an_update_that_moves_no_money_is_ignored_too(type_: str, status: str) -> None:
-    reading = read(type_, a_refund(status=status), {"status": "pending"})
+@pytest.mark.parametrize(
+    ("status", "before"), [("canceled", "requires_action"), ("requires_action", "pending")]
+)
+def test_an_update_that_moves_no_money_is_ignored_too(type_: str, status: str, before: str) -> None:
+    reading = read(type_, a_refund(status=status), {"status": before})
 
     assert reading == Reading(refs=REFS, ignored=f"refund is {status}")
+
+
+@UPDATES
+@pytest.mark.parametrize("before", ["pending", "succeeded"])
+def test_a_refund_canceled_under_way_came_back(type_: str, before: str) -> None:
+    reading = facts(type_, a_refund(status="canceled"), {"status": before})
+
+    assert reading == (REFUNDED, reversed_())
 
 
 def test_a_failed_refund_is_told_with_what_undoes_it() -> None:

@@ -120,7 +120,8 @@ class Bench:
     def __init__(self, settings: Settings) -> None:
         self._engine = make_engine(settings.database_url or "", "orders")
         event.listen(self._engine, "connect", _without_waiting)
-        self._settings = with_destinations(settings)
+        # Net of tax, so that what reaches the destinations depends on every share of it.
+        self._settings = replace(with_destinations(settings), revenue="net_of_tax")
         self._accounts = 0
         self._measure: Callable[[Engine, Settings], int] | None = None
         if find_spec("app.measure"):
@@ -252,7 +253,7 @@ def _collect(connection: Connection, account: str, *, measured: bool) -> Outcome
         analytics_events=rows(
             """
             SELECT key, uuid, name, occurred_at, state, reason, properties,
-                identity -> 'ids' AS ids, minor, currency
+                identity -> 'ids' AS ids, minor, currency, tax_minor
             FROM analytics_events WHERE account = :account
             """,
             "key",

@@ -1,0 +1,236 @@
+"""The guards, each with the text that makes it and the tests that hold it."""
+
+from tests.guards.run import Guard
+
+DOOR = "tests/test_webhook_door.py"
+SIGNATURE = "tests/core/test_signature.py"
+HTTP = "tests/destinations/test_http.py"
+JOBS = "tests/test_worker_jobs.py"
+PROCESS = "tests/test_process.py"
+DELIVER = "tests/test_deliver.py"
+
+INGRESS = (
+    Guard(
+        "the signature is compared",
+        "app/core/signature.py",
+        "if any(hmac.compare_digest(expected, given) for given in signatures):",
+        "if signatures or expected:",
+        (f"{SIGNATURE}::test_a_v0_signature_counts_for_nothing", SIGNATURE),
+    ),
+    Guard(
+        "a signature grows stale, and is none of the future",
+        "app/core/signature.py",
+        "if abs(now - timestamp) > TOLERANCE:",
+        "if now - timestamp > TOLERANCE:",
+        (f"{SIGNATURE}::test_beyond_300_seconds_either_way_is_stale_and_not_bad",),
+    ),
+    Guard(
+        "a header is bounded",
+        "app/core/signature.py",
+        "len(header) > MAX_HEADER",
+        "len(header) > 2**30",
+        (f"{SIGNATURE}::test_a_header_may_be_4096_characters_long_and_no_more",),
+    ),
+    Guard(
+        "signatures are bounded",
+        "app/core/signature.py",
+        'name == "v1" and len(signatures) < MAX_SIGNATURES',
+        'name == "v1"',
+        (f"{SIGNATURE}::test_the_sixteenth_signature_is_read_and_the_next_is_not",),
+    ),
+    Guard(
+        "all secrets are tried",
+        "app/core/signature.py",
+        "    for label, secret in secrets:",
+        "    for label, secret in list(secrets)[:1]:",
+        (
+            f"{SIGNATURE}::test_while_secrets_rotate_either_signs_and_its_label_says_which",
+            SIGNATURE,
+        ),
+    ),
+    Guard(
+        "what JSON is not is no event",
+        "app/core/envelope.py",
+        "return json.loads(body, parse_constant=_refuse_constant)",
+        "return json.loads(body)",
+        ("tests/core/test_envelope.py",),
+    ),
+    Guard(
+        "names are printable and short",
+        "app/core/envelope.py",
+        "not 0 < len(value) <= 255 or not _plain(value)",
+        "not value",
+        ("tests/core/test_envelope.py",),
+    ),
+    Guard(
+        "a body is bounded",
+        "app/webhook.py",
+        "MAX_BODY = 1024 * 1024",
+        "MAX_BODY = 64 * 1024 * 1024",
+        (f"{DOOR}::test_a_mebibyte_is_kept_and_a_byte_more_is_not",),
+    ),
+    Guard(
+        "only JSON is read",
+        "app/webhook.py",
+        '        if request.mimetype != "application/json":',
+        "        if False:",
+        (f"{DOOR}::test_only_json_is_read",),
+    ),
+    Guard(
+        "a row that was not committed is no 200",
+        "app/webhook.py",
+        '            return 503, "not_kept"',
+        '            return 200, "kept"',
+        (f"{DOOR}::test_without_postgres_stripe_is_told_to_come_again",),
+    ),
+    Guard(
+        "Redis never changes the answer",
+        "app/queue.py",
+        """failure_ttl=600)
+    except (RedisError, OSError) as error:""",
+        """failure_ttl=600)
+    except ZeroDivisionError as error:""",
+        (f"{DOOR}::test_whatever_redis_does_the_answer_is_200_and_soon",),
+    ),
+)
+UNDERSTANDING = (
+    Guard(
+        "join locks",
+        "app/store/identities.py",
+        "SELECT pg_advisory_xact_lock(k) FROM unnest",
+        "SELECT k FROM unnest",
+        (
+            f"{PROCESS}::test_two_processes_that_each_hold_one_half_make_the_join_exactly_once",
+            f"{PROCESS}::test_two_processes_of_which_one_holds_the_identity_release_what_the_other_tells",
+        ),
+    ),
+    Guard(
+        "the ledger is only added to",
+        "alembic/versions/0001_the_record.py",
+        "    RAISE EXCEPTION 'revenue_entries is append-only: book a correcting entry';",
+        "    RETURN OLD;",
+        (f"{PROCESS}::test_what_is_booked_cannot_be_changed",),
+    ),
+    Guard(
+        "one account's ids are no other's",
+        "app/store/identities.py",
+        "  ON l.object_id = o.id AND l.account = o.account AND l.livemode = o.livemode",
+        "  ON l.object_id = o.id",
+        (f"{PROCESS}::test_an_identity_of_another_account_or_mode_is_nobodys_here",),
+    ),
+    Guard(
+        "a payment that pays an invoice is not booked beside it",
+        "app/store/ledger.py",
+        """        AND NOT EXISTS (
+            SELECT 1 FROM stripe_refs r WHERE r.child = p.payment AND NOT r.customer
+            AND r.account = p.account AND r.livemode = p.livemode)
+    \"\"\")
+    rows = connection""",
+        """    \"\"\")
+    rows = connection""",
+        (PROCESS,),
+    ),
+    Guard(
+        "a session id rides only near the checkout",
+        "app/core/identity.py",
+        "if near or name not in SESSION_IDS}",
+        "if True}",
+        ("tests/core/test_identity.py",),
+    ),
+    Guard(
+        "a silent payment of an invoice is no answer",
+        "app/core/settle.py",
+        "link for link in said if one_off and link.source",
+        "link for link in said if link.source",
+        ("tests/core/test_identity.py",),
+    ),
+    Guard(
+        "only listed properties leave",
+        "app/release.py",
+        "for name, value in properties.items() if name in leave}",
+        "for name, value in properties.items()}",
+        ("tests/test_one_payment.py",),
+    ),
+)
+EGRESS = (
+    Guard(
+        "public addresses only",
+        "app/destinations/sockets.py",
+        "if not this_try.allow_local and not all(is_public(str(each[4][0])) for each in found):",
+        "if False:",
+        (f"{HTTP}::test_a_local_address_is_refused_before_anything_connects",),
+    ),
+    Guard(
+        "all of a name's addresses are public",
+        "app/destinations/sockets.py",
+        "not all(is_public(",
+        "not any(is_public(",
+        (f"{HTTP}::test_a_name_with_one_private_address_among_public_ones_is_refused",),
+    ),
+    Guard(
+        "an answer is bounded",
+        "app/destinations/http.py",
+        "        if len(kept) >= ANSWER_CAP:",
+        "        if False:",
+        (f"{HTTP}::test_a_megabyte_is_cut_at_the_cap", HTTP),
+    ),
+    Guard(
+        "a deadline that dripping does not outlive",
+        "app/destinations/sockets.py",
+        """    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(this_try.left())
+        return super().recv_into(*args, **kwargs)
+
+    def sendall(""",
+        """    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        return super().recv_into(*args, **kwargs)
+
+    def sendall(""",
+        (f"{HTTP}::test_dripping_bytes_do_not_outlive_the_deadline",),
+    ),
+    Guard(
+        "certificates are verified",
+        "app/destinations/http.py",
+        "timeout=limits, verify=self._verify)",
+        "timeout=limits, verify=False)",
+        (f"{HTTP}::test_a_certificate_must_be_trusted_and_the_hosts_own",),
+    ),
+    Guard(
+        "secrets do not reach the log",
+        "app/log.py",
+        "        name: SECRET.sub(HIDDEN, value) if isinstance(value, str) else value",
+        "        name: value",
+        ("tests/test_log.py",),
+    ),
+)
+REDIS = (
+    Guard(
+        "one function runs and no other",
+        "workers/jobs.py",
+        "        if self.func_name != JOB or self.args or self.kwargs:",
+        "        if False:",
+        (JOBS,),
+    ),
+    Guard(
+        "a planted success callback does not run",
+        "workers/jobs.py",
+        "    def execute_success_callback(",
+        "    def no_success_callback(",
+        (f"{JOBS}::test_nothing_planted_runs",),
+    ),
+    Guard(
+        "a planted failure callback does not run",
+        "workers/jobs.py",
+        "    def execute_failure_callback(",
+        "    def no_failure_callback(",
+        (f"{JOBS}::test_nothing_planted_runs",),
+    ),
+    Guard(
+        "a job's webhooks are not sent",
+        "workers/jobs.py",
+        "    def send_webhooks(",
+        "    def no_webhooks(",
+        (f"{JOBS}::test_a_jobs_webhooks_are_not_sent",),
+    ),
+)
+GUARDS = (*INGRESS, *UNDERSTANDING, *EGRESS, *REDIS)
