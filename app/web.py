@@ -1,9 +1,10 @@
 """The Flask application: the webhook's door, and how the process is doing."""
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
@@ -14,9 +15,13 @@ from app.queue import connect, ring
 from app.settings import Settings, load_from_environment
 from app.store.db import make_engine
 from app.store.migrate import head, revision
+from app.together import Together, TooLate
 
 # A request may wait this long in Postgres before Stripe is told to come back.
 STATEMENT_TIMEOUT = 3_000  # milliseconds
+# While Postgres begins to hang, /readyz may have to wait for a thread as long as a webhook waits.
+READY_PATIENCE = 1.2  # seconds
+REFUSED = {405: "wrong_method", 413: "too_large"}  # as the door counts them
 
 
 def make_app(settings: Settings | None = None) -> Flask:
@@ -24,15 +29,22 @@ def make_app(settings: Settings | None = None) -> Flask:
     settings = settings or load_from_environment(needs=("DATABASE_URL", "STRIPE_WEBHOOK_SECRET"))
     configure(logging.WARNING)
     engine = make_engine(
-        settings.database_url or "", "web", statement_timeout=STATEMENT_TIMEOUT, pool_size=16
+        settings.database_url or "", "web", statement_timeout=STATEMENT_TIMEOUT, pool_size=2
     )
     redis = connect(settings.redis_url) if settings.redis_url else None
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = webhook.MAX_BODY
     door = webhook.Door(settings, engine, lambda: redis is not None and ring(redis))
+    app.extensions["door"] = door
     app.register_blueprint(webhook.blueprint(door))
     app.wsgi_app = webhook.in_front(app.wsgi_app, door)  # type: ignore[method-assign, assignment]
-    app.register_error_handler(HTTPException, _plainly)
+
+    def refuse(error: HTTPException) -> Response:
+        if request.path == webhook.PATH and error.code in REFUSED:
+            door.count(REFUSED[error.code])
+        return _plainly(error)
+
+    app.register_error_handler(HTTPException, refuse)
     _health(app, engine)
     return app
 
@@ -47,6 +59,13 @@ def _plainly(error: HTTPException) -> Response:
 
 
 def _health(app: Flask, engine: Engine) -> None:
+    def look(asked: Sequence[None]) -> Sequence[bool]:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+            return [revision(connection) == head()] * len(asked)
+
+    migrated = Together[None, bool](look, patience=READY_PATIENCE)
+
     @app.get("/healthz")
     def healthz() -> Response:
         """The process answers."""
@@ -56,11 +75,9 @@ def _health(app: Flask, engine: Engine) -> None:
     def readyz() -> tuple[Response, int]:
         """Postgres answers and has this code's tables. Redis is not asked: it is not needed."""
         try:
-            with engine.connect() as connection:
-                connection.execute(text("SELECT 1"))
-                migrated = revision(connection) == head()
-        except SQLAlchemyError:
+            up_to_date = migrated.do(None)
+        except (SQLAlchemyError, TooLate):
             return jsonify(status="no database"), HTTPStatus.SERVICE_UNAVAILABLE
-        if not migrated:
+        if not up_to_date:
             return jsonify(status="run bridge migrate"), HTTPStatus.SERVICE_UNAVAILABLE
         return jsonify(status="ok"), HTTPStatus.OK

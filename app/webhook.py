@@ -7,11 +7,12 @@ method or type; 413 too large; 503 not kept (Stripe sends it again). Never a wor
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
+from threading import Lock
 from time import monotonic, time
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import structlog
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, abort, request
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
@@ -39,12 +40,18 @@ class Door:
         self._deaf_until = 0.0
         self._unrung: deque[None] = deque()  # commits that no worker was told of yet
         self.counted: Counter[str] = Counter()
+        self._counting = Lock()
 
     def receive(self, body: bytes, header: str) -> tuple[int, str]:
         """(status, word) for these bytes, counted."""
         status, word = self._answer(body, header)
-        self.counted[word] += 1
+        self.count(word)
         return status, word
+
+    def count(self, word: str) -> None:
+        """One more answer of this kind."""
+        with self._counting:
+            self.counted[word] += 1
 
     def _answer(self, body: bytes, header: str) -> tuple[int, str]:
         try:
@@ -105,9 +112,12 @@ class Door:
         return new
 
     def _keep_alone(self, arrived: Arrived) -> bool | Exception:
+        """Raises what is no fault of the row: a Postgres that is gone is not asked for each."""
         try:
             return self._keep_all([arrived])[0]
-        except SQLAlchemyError as error:
+        except DBAPIError as error:
+            if isinstance(error, OperationalError):
+                raise
             return error
 
 
@@ -150,9 +160,11 @@ def blueprint(door: Door) -> Blueprint:
     @routes.post(PATH)
     def stripe() -> Response:
         if request.mimetype != "application/json":
-            door.counted["not_json"] += 1
+            door.count("not_json")
             return answer(415, "not_json")
-        body = request.get_data(cache=False)
+        body = request.get_data(cache=False)  # a body without a length is cut at MAX_BODY
+        if request.content_length is None and request.environ["wsgi.input"].read(1):
+            abort(413)
         header = request.headers.get("Stripe-Signature", "")
         return answer(*door.receive(body, header))
 

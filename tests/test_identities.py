@@ -14,6 +14,7 @@ from app.settings import Settings
 from tests.test_cli import bridge, env
 from tests.test_process import (
     IDS,
+    a_refund,
     a_session,
     a_subscription,
     an_intent,
@@ -76,6 +77,21 @@ def test_what_was_withheld_for_want_of_an_identity_leaves_and_what_left_stays(
         ("payment:in_1", "released", {"device_id": "stripe:cus_1"}, "fallback"),
         ("payment:in_2", "released", {"user_id": "42"}, "linked by hand"),
     ]
+
+
+def test_what_lacks_more_than_an_identity_is_not_waited_for_a_second_time(
+    engine: Engine, settings: Settings
+) -> None:
+    withholding = replace(settings, identity_fallback="none")
+    processed(engine, withholding, event(1, "refund.created", a_refund()))
+    hold_over(engine, withholding)
+
+    with engine.begin() as connection:
+        done = link(connection, withholding, OWN, "re_1", {"user_id": "42"}, who="me", why="")
+
+    assert done == Linked(released=1, told=0)
+    assert told(engine) == [("refund:re_1", "released", {"user_id": "42"}, "linked by hand")]
+    assert rows(engine, "SELECT * FROM work WHERE lane = 'release'") == []
 
 
 def test_ids_in_the_object_itself_go_before_a_persons_word(

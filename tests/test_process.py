@@ -224,6 +224,14 @@ POISON = [
     pytest.param("invoice.paid", an_invoice("in_\ud83d"), id="half a surrogate pair in an id"),
     pytest.param(UPDATED, priced(metadata=deep(500)), id="five hundred levels"),
     pytest.param(
+        "payment_intent.succeeded", {**an_intent(), "currency": "u1"}, id="two letters of currency"
+    ),
+    pytest.param(
+        "charge.refunded",
+        {"id": "ch_2", "refunds": {"data": [a_refund(id=f"re_{n}") for n in range(2_001)]}},
+        id="more ids than there are locks",
+    ),
+    pytest.param(
         "invoice.paid",
         an_invoice("in_" + "".join(chr(0x4E00 + n * 7 % 20_000) for n in range(9_000))),
         id="an id that no index can hold",
@@ -739,3 +747,45 @@ def test_a_test_clocks_future_is_as_good_as_today(engine: Engine, settings: Sett
         ("payment:in_1", False, datetime(2031, 5, 1, tzinfo=UTC))
     ]
     assert told(engine)["payment:in_1"][0] == "released"
+
+
+# Whose words change
+
+
+def test_ids_that_came_back_are_the_ids_again(engine: Engine, settings: Settings) -> None:
+    def customer(number: int, user: str) -> Json:
+        obj = {"id": "cus_1", "object": "customer", "metadata": {"user_id": user}}
+        return event(number, "customer.updated", obj, created=CREATED + 1_000 * number)
+
+    told_by = [customer(0, "a"), customer(1, "b"), customer(2, "a")]
+    paid_at = {"status_transitions": {"paid_at": CREATED + 5_000}}
+    last = event(9, "invoice.paid", an_invoice(billing_reason="subscription_cycle", **paid_at))
+    for number, order in enumerate(permutations([*told_by, last])):
+        account = f"acct_{number}"
+        processed(engine, settings, *({**one, "account": account} for one in order))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE work SET due_at = clock_timestamp()"))
+    while release_ended_holds(engine, settings):
+        pass
+
+    found = rows(engine, "SELECT DISTINCT key, identity -> 'ids' FROM analytics_events ORDER BY 1")
+    assert found == [("cycle:in_1", {"user_id": "a"}), ("payment:in_1", {"user_id": "a"})]
+
+
+@pytest.mark.parametrize("session_first", [True, False])
+def test_revenue_net_of_tax_is_net_whether_it_waited_or_not(
+    engine: Engine, with_destinations: Callable[..., Settings], session_first: bool
+) -> None:
+    settings = replace(with_destinations(amplitude=AMPLITUDE), revenue="net_of_tax")
+    story = [
+        event(1, "checkout.session.completed", a_session()),
+        event(2, "invoice.paid", an_invoice(total_taxes=[{"amount": 190}])),
+    ]
+    processed(engine, settings, *(story if session_first else reversed(story)))
+
+    assert rows(engine, "SELECT minor, tax_minor FROM analytics_events WHERE minor > 0") == [
+        (1190, 190)
+    ]
+    query = "SELECT payload FROM deliveries ORDER BY octet_length(payload) DESC LIMIT 1"
+    [(payload,)] = rows(engine, query)
+    assert json.loads(payload)["revenue"] == 10.0

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 
 from app.ask import ask
 from app.hydrate import NEEDS_KEY, hydrate
+from app.measure import measure
 from app.process import process
 from app.settings import Settings
 from app.store.webhook_events import process_again
@@ -438,3 +439,70 @@ def test_a_replay_asks_for_a_payment_that_was_kept_before_there_was_a_key(
     process(engine, with_key)
 
     assert booked(engine) == [("", "payment:pi_1", 900)]
+
+
+# What a subscription was worth
+
+
+def test_a_thin_event_and_its_twin_are_one_step_of_what_a_subscription_is_worth(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    def updated(event_id: str, before: int, after: int) -> Json:
+        def items(amount: int) -> Json:
+            found = a_subscription()["items"]["data"][0]
+            price = {**found["price"], "id": f"price_{amount}", "unit_amount": amount}
+            return {"data": [{**found, "price": {**price, "currency": "eur"}}]}
+
+        obj = a_subscription(items=items(after), currency="eur")
+        one = event(1, "customer.subscription.updated", obj, id=event_id)
+        one["data"]["previous_attributes"] = {"items": items(before)}
+        return one
+
+    first, second = updated("evt_z1", 1000, 5000), updated("evt_a2", 5000, 3000)
+    notice = thin("v1.customer.subscription.updated", snapshot_event="evt_z1")
+    stripe_side.add(first)
+    put(engine, notice)
+    process(engine, with_key)
+    fetched(engine, api)
+    put(engine, first, second)
+    process(engine, with_key)
+    measure(engine, with_key)
+
+    assert rows(engine, "SELECT minor FROM subscription_mrr") == [(3000,)]
+
+
+@pytest.mark.parametrize("status", ["past_due", "unpaid"])
+def test_an_end_without_a_reason_of_one_that_was_not_paid_is_involuntary(
+    engine: Engine, settings: Settings, status: str
+) -> None:
+    for hours, changed in enumerate(("active", "past_due", status, "canceled")):
+        obj = a_subscription(status=changed, currency="eur")
+        created = CREATED + hours * 3_600
+        put(engine, event(hours, "customer.subscription.updated", obj, created=created))
+    process(engine, settings)
+    measure(engine, settings)
+
+    assert rows(engine, "SELECT movement, minor FROM mrr_movements ORDER BY at") == [
+        ("new", 1190),
+        ("churn_involuntary", -1190),
+    ]
+
+
+@pytest.mark.parametrize("number", ["1e99999999", "NaN", "1_000", "9" * 21, "0x10", True, {}])
+def test_a_price_that_is_no_number_is_quarantined_and_hangs_nothing(
+    engine: Engine, settings: Settings, number: object
+) -> None:
+    hostile = a_subscription("sub_9")
+    hostile["items"]["data"][0]["price"]["unit_amount_decimal"] = number
+    changed = event(1, "customer.subscription.updated", hostile)
+    changed["data"]["previous_attributes"] = {"quantity": 2}
+    put(engine, changed, event(2, "customer.subscription.created", hostile))
+    put(engine, event(3, "price.created", {"id": "price_9", "unit_amount_decimal": number}))
+    while process(engine, settings):
+        pass
+    while measure(engine, settings):
+        pass
+
+    assert {verdict for _, verdict in states(engine)} <= {"quarantined", "processed"}
+    assert rows(engine, "SELECT minor FROM subscription_states") in ([(None,)], [])
+    assert rows(engine, "SELECT * FROM work WHERE lane <> 'release'") == []

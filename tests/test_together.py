@@ -76,13 +76,155 @@ def test_an_item_refused_alone_leaves_its_neighbours() -> None:
     assert all_at_once(shared, go, range(6)) == [0, 1, 2, "ValueError('three')", 4, 5]
 
 
-def test_who_waits_too_long_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "PATIENCE", 0.05)
-    shared, go, _ = held_up(lambda items: list(items))
+class Hanging:
+    """A writer that hangs whenever `hangs` is set, then fails or ends well; `written` is what it
+    was given."""
 
-    outcomes = all_at_once(shared, go, range(4))
+    def __init__(self, *, fails: bool = False) -> None:
+        self.hangs, self.goes_on, self.began = False, threading.Event(), threading.Event()
+        self.fails = fails
+        self.written: list[list[int]] = []
 
-    assert outcomes == [0, "TooLate()", "TooLate()", "TooLate()"]
+    def __call__(self, items: Sequence[int]) -> Sequence[int]:
+        self.written.append(list(items))
+        self.began.set()
+        time.sleep(0.02)
+        if self.hangs:
+            assert self.goes_on.wait(10)
+            if self.fails:
+                raise RuntimeError("down")
+        return items
+
+
+def asked(shared: Together[int, int], item: int) -> tuple[object, float]:
+    """Its outcome, and the seconds until it was told."""
+    began = time.monotonic()
+    try:
+        outcome: object = shared.do(item)
+    except Exception as error:
+        outcome = repr(error)
+    return outcome, time.monotonic() - began
+
+
+def test_the_first_who_loses_patience_takes_all_who_wait_with_him() -> None:
+    writer = Hanging()
+    writer.hangs = True
+    shared = Together(writer, patience=0.5)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(asked, shared, 0)
+        assert writer.began.wait(5)
+        time.sleep(0.3)
+        others = [pool.submit(asked, shared, item) for item in (1, 2, 3)]
+
+        assert first.result()[0] == "TooLate()"
+        assert [each.result()[0] for each in others] == ["TooLate()"] * 3
+        assert max(each.result()[1] for each in others) < 0.45
+    writer.hangs = False
+    writer.goes_on.set()
+
+    assert until_served(shared, 4) == 4
+    assert writer.written == [[0], [4]], "who was turned away is not written any more"
+    assert all_at_once(shared, threading.Event(), range(5, 15)) == list(range(5, 15))
+
+
+def until_served(shared: Together[int, int], item: int) -> object:
+    """Its outcome once the writer is free."""
+    deadline = time.monotonic() + 5
+    while (outcome := asked(shared, item)[0]) == "TooLate()" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return outcome
+
+
+def test_while_the_writer_hangs_others_are_turned_away_at_once() -> None:
+    writer = Hanging()
+    writer.hangs = True
+    shared = Together(writer, patience=0.2)
+    assert asked(shared, 0)[0] == "TooLate()"
+
+    later = [asked(shared, item) for item in range(1, 20)]
+
+    assert {outcome for outcome, _ in later} == {"TooLate()"}
+    assert sum(seconds for _, seconds in later) < 0.1
+    writer.goes_on.set()
+
+
+def test_after_a_write_that_hung_and_failed_one_at_a_time_tries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(together, "SLOW", 0.05)
+    writer = Hanging(fails=True)
+    writer.hangs = True
+    shared = Together(writer, patience=5)
+    with ThreadPoolExecutor(2) as pool:
+        for item in (0, 1):  # the second one finds out that it still hangs
+            writer.began.clear()
+            trying = pool.submit(asked, shared, item)
+            assert writer.began.wait(5)
+            if item == 1:
+                outcome, seconds = asked(shared, 2)
+                assert (outcome, seconds < 0.1) == ("TooLate()", True)
+            time.sleep(0.1)
+            writer.goes_on.set()
+            assert trying.result()[0] == "RuntimeError('down')"
+            writer.goes_on.clear()
+    writer.hangs = False
+
+    assert all_at_once(shared, threading.Event(), range(3, 9)) == list(range(3, 9))
+    assert writer.written[:3] == [[0], [1], [3]]
+
+
+def test_a_write_that_fails_at_once_shuts_nobody_out() -> None:
+    def write(items: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(items))
+        time.sleep(0.1)
+        raise RuntimeError("down")
+
+    sizes: list[int] = []
+    shared = Together(write)
+    for _ in range(2):
+        assert all_at_once(shared, threading.Event(), range(4)) == ["RuntimeError('down')"] * 4
+    assert sum(sizes) == 8
+
+
+def test_who_would_wait_beyond_the_room_is_turned_away_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(together, "ROOM", 3)
+    shared, go, sizes = held_up(lambda items: list(items))
+
+    outcomes = all_at_once(shared, go, range(10))
+
+    assert outcomes.count("TooLate()") == 6
+    assert sizes == [1, 3]
+
+
+def test_a_writer_that_gives_too_few_outcomes_fails_its_batch_and_goes_on() -> None:
+    shared, go, _ = held_up(lambda items: items[:1])
+
+    outcomes = all_at_once(shared, go, range(3))
+
+    assert outcomes[0] == 0
+    assert [str(each).split("(")[0] for each in outcomes[1:]] == ["ValueError"] * 2
+    assert shared.do(7) == 7
+
+
+def test_its_thread_ends_when_nobody_comes_and_another_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(together, "IDLE", 0.05)
+    threads: list[threading.Thread] = []
+
+    def write(items: Sequence[int]) -> Sequence[int]:
+        threads.append(threading.current_thread())
+        return items
+
+    shared = Together(write)
+    for item in range(2):
+        assert shared.do(item) == item
+        threads[-1].join(5)
+
+    assert [one.is_alive() for one in threads] == [False, False]
+    assert threads[0] is not threads[1]
 
 
 def arrived(number: int) -> Arrived:

@@ -1,9 +1,11 @@
 """The engine: how every process of ours connects to Postgres."""
 
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
 import orjson
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.types.array import ListBinaryDumper
 from psycopg.types.json import set_json_loads
 from sqlalchemy import Engine, create_engine, event
@@ -11,6 +13,9 @@ from sqlalchemy.engine import make_url
 
 APPLICATION = "bridge"
 MIGRATION_LOCK = 7_203_514_001  # an advisory lock; any constant that nothing else takes
+GRACE = 1.0  # seconds for an answer after `statement_timeout`, which the server itself observes
+
+Value = TypeVar("Value")
 
 
 def make_engine(
@@ -18,8 +23,10 @@ def make_engine(
 ) -> Engine:
     """An engine for one process; make it after any fork.
 
-    `statement_timeout` is in milliseconds, 0 for none. `synchronous_commit` is set on every
-    connection, whatever the role's default: a 2xx to Stripe rests on it.
+    `statement_timeout` is in milliseconds, 0 for none. A server that hangs does not observe it:
+    one that says nothing for `GRACE` longer is given up, with all connections of the pool.
+    `synchronous_commit` is set on every connection, whatever the role's default: a 2xx to Stripe
+    rests on it.
     """
     settings = {
         "synchronous_commit": "on",
@@ -44,8 +51,51 @@ def make_engine(
             "tcp_user_timeout": 10_000,
         },
     )
+
+    def connect(_dialect: object, _record: object, args: Any, options: Any) -> Patient:
+        connection = Patient.connect(*args, **options)
+        connection.patience = statement_timeout / 1000 + GRACE if statement_timeout else None
+        return connection
+
+    event.listen(engine, "do_connect", connect)
     event.listen(engine, "connect", _adapt)
     return engine
+
+
+class Patient(psycopg.Connection[Any]):
+    """A connection that closes itself when the server is silent for longer than `patience`.
+
+    Nobody else would: a frozen server keeps its sockets open, and a unix socket has no timeout.
+    """
+
+    patience: float | None = None  # seconds
+
+    def wait(self, gen: PQGen[Value], *args: Any, **options: Any) -> Value:
+        if self.patience is None:
+            return super().wait(gen, *args, **options)
+        try:
+            return super().wait(_while_heard(gen, self.patience), *args, **options)
+        except TimeoutError:
+            self.close()
+            raise psycopg.OperationalError("the server hangs") from None
+
+
+def _while_heard(gen: PQGen[Value], patience: float) -> PQGen[Value]:
+    """What `gen` does, until its socket is not ready for so many seconds (psycopg looks at it ten
+    times a second)."""
+    try:
+        want = next(gen)
+        heard = monotonic()
+        while True:
+            ready = yield want
+            if ready:
+                heard = monotonic()
+            elif monotonic() - heard > patience:
+                raise TimeoutError
+            want = gen.send(ready)
+    except StopIteration as done:
+        value: Value = done.value
+        return value
 
 
 def _adapt(connection: psycopg.Connection[Any], _record: object) -> None:
