@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Engine
 
 from app.ask import ask
-from app.deliver import DEADLINE, LEASE, Lane, deliver
+from app.deliver import DEADLINE, Lane, deliver
 from app.destinations.base import Destination
 from app.destinations.http import Http
 from app.hydrate import hydrate
@@ -21,6 +21,7 @@ from app.measure import measure
 from app.process import process
 from app.release import release_ended_holds
 from app.settings import Settings
+from app.slots import Slots
 from app.store import work
 from app.stripe_api import StripeApi
 
@@ -51,6 +52,7 @@ class Drain:
         self._ring = ring
         self._destinations = {work.lane_of(one.name): one for one in settings.destinations}
         self._asides = self._aside_lanes()
+        self._slots = Slots(engine, settings.lane_workers)
         self._one_at_a_time = threading.Lock()
         self._guard = threading.Lock()
         self._threads: dict[str, threading.Thread] = {}
@@ -65,7 +67,10 @@ class Drain:
         """What is worked out beside the stream; without an API key nothing is asked of Stripe."""
         settings, engine = self._settings, self._engine
         if not settings.stripe_api_key:
-            return {work.MEASURE: lambda: measure(engine, settings)}
+            return {
+                work.MEASURE: lambda: measure(engine, settings),
+                work.HYDRATE: lambda: hydrate(engine, None),
+            }
         api = StripeApi(settings.stripe_api_key, settings.stripe_api_base)
         return {
             work.MEASURE: lambda: measure(engine, settings, api),
@@ -150,20 +155,14 @@ class Drain:
             http.close()
 
     def _hold_slot(self, destination: Destination, lane: str, http: Http) -> None:
-        with self._engine.begin() as connection:
-            taken = work.take_slot(connection, lane, self._settings.lane_workers, LEASE)
-        if taken is None:
-            return  # whoever frees a slot looks again
-        slot, token = taken
-        serving = Lane(self._engine, destination, http, self._stopping.is_set)
-        try:
-            while not self._stopping.is_set() and deliver(serving):
-                with self._engine.begin() as connection:
-                    if not work.extend_slot(connection, lane, slot, token, LEASE):
-                        return
-        finally:
-            with self._engine.begin() as connection:
-                work.extend_slot(connection, lane, slot, token, 0)
+        with self._slots.hold(lane) as slot:
+            if slot is None:
+                return  # whoever frees one looks again
+            serving = Lane(
+                self._engine, destination, http, lambda: self._stopping.is_set() or slot.lost
+            )
+            while not serving.stopping() and deliver(serving):
+                pass
         with self._engine.connect() as connection:
             if work.due_lanes(connection, [lane]):
                 self._ring()

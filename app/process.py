@@ -6,6 +6,8 @@ Everything that follows from a batch of webhook events is written in one transac
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from random import uniform
+from time import sleep
 from typing import Any
 
 import structlog
@@ -20,6 +22,7 @@ from app.core.read_payment import standalone_payment
 from app.core.readers import READERS, read
 from app.core.settle import awaited_prices
 from app.core.stripe_shapes import Missing, id_of, text, time
+from app.failpoint import reach
 from app.release import release
 from app.settings import Settings
 from app.store import (
@@ -37,8 +40,10 @@ from app.store.webhook_events import Kept, Verdict
 
 BATCH = 150  # each takes about four join locks, of which Postgres holds some thousands
 TRIES = 5
+MOST_IDS = 2_000  # of one webhook event
+PAUSE = 0.05  # seconds, at most, before a batch that lost a race is begun again
 ASK_AFTER = 120.0  # seconds: what speaks for a payment mostly comes with it
-NEEDS_KEY = "a thin event carries no object: set STRIPE_API_KEY, then `bridge replay --quarantined`"
+TWIN_WITHIN = 60.0  # seconds in which a thin event's snapshot twin mostly comes
 UNWRITABLE = (DBAPIError, RecursionError, TypeError, ValueError)
 
 log = structlog.get_logger()
@@ -108,16 +113,20 @@ def _with_retries(engine: Engine, settings: Settings, limit: int, after: int = 0
             with engine.begin() as connection:
                 kept = webhook_events.claim(connection, limit, after)
                 if kept:
+                    reach("process.after_claim")
                     _write(connection, settings, _read(kept))
+                    reach("process.before_commit")
+            reach("process.after_commit")
             return kept
         except UNWRITABLE as error:
-            if kept and _blames_a_row(error):
+            if kept and (_blames_a_row(error) or _too_many(error, kept)):
                 raise Unwritable(kept, _plainly(error)) from error
             if tries == TRIES or not isinstance(error, OperationalError):
                 raise
         except Stale:
             if tries == TRIES:
                 raise
+        sleep(uniform(0, PAUSE))
     raise AssertionError("unreachable")
 
 
@@ -138,6 +147,12 @@ def _blames_a_row(error: Exception) -> bool:
     return too_large or isinstance(error, (DataError, IntegrityError))
 
 
+def _too_many(error: Exception, kept: Sequence[Kept]) -> bool:
+    """Whether this batch needs more join locks than Postgres holds: fewer at a time will do."""
+    no_room = str(getattr(getattr(error, "orig", None), "sqlstate", "")) == "53200"
+    return no_room and len(kept) > 1
+
+
 def _quarantine(engine: Engine, kept: Kept, reason: str) -> None:
     log.error("process.quarantined", webhook_event=kept.event_id, reason=reason)
     with engine.begin() as connection:
@@ -155,11 +170,18 @@ def _read(kept: Sequence[Kept]) -> Batch:
             elif one.type.removeprefix("v1.") in READERS and event.get("object") == THIN:
                 batch.thin.append((one, id_of(event.get("snapshot_event"))))
                 continue
-            batch.readings.append((one, read(event)))
+            batch.readings.append((one, _bounded(read(event))))
         except (Missing, NotAnEvent) as error:
             log.error("process.quarantined", webhook_event=one.event_id, reason=str(error))
             batch.quarantined.append(Verdict(one.id, "quarantined", str(error)[:500]))
     return batch
+
+
+def _bounded(reading: Reading) -> Reading:
+    """Each id is a lock, of which Postgres has some thousands for everyone."""
+    if len(_ids(reading)) > MOST_IDS:
+        raise Missing(f"more than {MOST_IDS:,} Stripe ids in one webhook event")
+    return reading
 
 
 def _hydrated(one: Kept, event: Mapping[str, Any]) -> Kept:
@@ -181,28 +203,28 @@ def _write(connection: Connection, settings: Settings, batch: Batch) -> None:
     ]
     woken = analytics_events.waiting_for(connection, objects)
     release(connection, settings, told=told, held=woken, refs=refs)
-    thin = _thin(connection, settings, batch)
+    thin = _thin(connection, batch)
     verdicts = [*map(_verdict, batch.readings), *batch.quarantined, *thin]
     webhook_events.decide(connection, verdicts)
 
 
-def _thin(connection: Connection, settings: Settings, batch: Batch) -> list[Verdict]:
+def _thin(connection: Connection, batch: Batch) -> list[Verdict]:
     """Thin events tell nothing by themselves: the snapshot twin does, or Stripe's API."""
     if not batch.thin:
         return []
     twins = webhook_events.kept_of(
         connection, {(kept.account, kept.livemode, twin) for kept, twin in batch.thin if twin}
     )
-    verdicts, waiting = [], []
+    verdicts: list[Verdict] = []
+    waiting: dict[bool, list[int]] = {True: [], False: []}
     for kept, twin in batch.thin:
         if (kept.account, kept.livemode, twin) in twins:
             reason = f"its snapshot twin {twin} tells it"
             verdicts.append(Verdict(kept.id, "ignored", reason))
-        elif settings.stripe_api_key:
-            waiting.append(kept.id)
         else:
-            verdicts.append(Verdict(kept.id, "quarantined", NEEDS_KEY))
-    webhook_events.await_objects(connection, waiting)
+            waiting[twin is not None].append(kept.id)
+    webhook_events.await_objects(connection, waiting[True], TWIN_WITHIN)
+    webhook_events.await_objects(connection, waiting[False])
     return verdicts
 
 
@@ -231,9 +253,7 @@ def _remember(connection: Connection, settings: Settings, batch: Batch) -> None:
     scoped = [((kept.account, kept.livemode), kept, one) for kept, one in batch.readings]
     identities.add_refs(connection, ((s, ref) for s, _, one in scoped for ref in one.refs))
     identities.add_links(connection, ((s, link) for s, _, one in scoped for link in one.links))
-    paid = ledger.add_payments(
-        connection, ((k, one.payment) for _, k, one in scoped if one.payment)
-    )
+    ledger.add_payments(connection, ((k, one.payment) for _, k, one in scoped if one.payment))
     ledger.add_claims(connection, ((s, claim) for s, _, one in scoped for claim in one.claims))
     subscriptions.add_snapshots(
         connection, ((kept, one.snapshot) for _, kept, one in scoped if one.snapshot)
@@ -245,8 +265,8 @@ def _remember(connection: Connection, settings: Settings, batch: Batch) -> None:
     work.put(connection, work.MEASURE, worth)
     if settings.stripe_api_key:
         # A charge without payment intent cannot be asked about.
-        of_intents = {k.id for _, k, one in scoped if one.payment and one.payment.id[:3] == "pi_"}
-        work.put(connection, work.ASK, [one for one in paid if one in of_intents], ASK_AFTER)
+        intents = [k.id for _, k, one in scoped if one.payment and one.payment.id[:3] == "pi_"]
+        work.put(connection, work.ASK, intents, ASK_AFTER)
 
 
 def _facts(

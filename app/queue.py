@@ -45,6 +45,14 @@ def ring(redis: Redis) -> bool:
     return True
 
 
+def answers(redis: Redis) -> bool:
+    """Whether Redis is there and answers in time."""
+    try:
+        return bool(redis.ping())
+    except (RedisError, OSError):
+        return False
+
+
 def silence(redis: Redis) -> None:
     """The drain begins: whatever is kept from here on may ring again."""
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from app.core.outcome import MAY_HAVE_ARRIVED
 from app.settings import Settings
 from app.store import audit, deliveries, webhook_events
 from app.store.deliveries import Dead
@@ -31,8 +32,8 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What would be done again. `too_late`: deliveries past their destination's dedupe window,
-    left out because one that did arrive would count twice."""
+    """What would be done again. `too_late`: deliveries past their destination's dedupe window, or
+    dropped because they may have arrived; left out because one that did would count twice."""
 
     webhook_events: Sequence[int]
     deliveries: Sequence[int]
@@ -50,7 +51,7 @@ def plan(connection: Connection, settings: Settings, wanted: Wanted) -> Plan:
         if one not in known:
             raise NotFound(one)
     windows = {one.name: one.DEDUPE_WINDOW for one in settings.destinations}
-    late = [] if wanted.allow_duplicates else [one.id for one in dead if _is_late(one, windows)]
+    late = [] if wanted.allow_duplicates else [one.id for one in dead if _may_double(one, windows)]
     return Plan(
         webhook_events=[one.id for one in events],
         deliveries=[one.id for one in dead if one.id not in late],
@@ -58,7 +59,9 @@ def plan(connection: Connection, settings: Settings, wanted: Wanted) -> Plan:
     )
 
 
-def _is_late(dead: Dead, windows: Mapping[str, timedelta | None]) -> bool:
+def _may_double(dead: Dead, windows: Mapping[str, timedelta | None]) -> bool:
+    if dead.reason.startswith(MAY_HAVE_ARRIVED):
+        return True
     window = windows.get(dead.destination)
     return window is not None and dead.age > window.total_seconds()
 

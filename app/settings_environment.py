@@ -14,7 +14,7 @@ Origin = Literal["set", "default", "file"]
 
 DESTINATION = re.compile(r"BRIDGE_DEST_([A-Z0-9]+)_([A-Z0-9_]+)")
 DESTINATION_FORM = "BRIDGE_DEST_<NAME>_<SETTING>, in capitals, <NAME> without underscore"
-INTERNAL = frozenset({"BRIDGE_NO_BOOTSTRAP", "BRIDGE_NO_DOTENV"})
+INTERNAL = frozenset({"BRIDGE_NO_BOOTSTRAP", "BRIDGE_NO_DOTENV", "BRIDGE_FAILPOINTS"})
 
 
 @dataclass(frozen=True, slots=True)

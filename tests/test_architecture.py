@@ -19,7 +19,7 @@ FILES = sorted([*(ROOT / "app").rglob("*.py"), *(ROOT / "workers").rglob("*.py")
 
 SETTINGS = {"app.settings", "app.settings_environment", "app.settings_forms"}
 ACTIONS = {"app.process", "app.release", "app.deliver", "app.drain", "app.replay", "app.link"}
-ACTIONS |= {"app.measure", "app.hydrate", "app.ask"}
+ACTIONS |= {"app.measure", "app.hydrate", "app.ask", "app.slots"}
 PLACES = {"app.core", "app.store", "app.destinations", *SETTINGS}
 # The embedded stores and the processes beside us: a ground floor of their own.
 MACHINE = {"app.local"}
@@ -34,14 +34,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.stripe_api": set(),
     "app.queue": set(),
     "app.log": set(),
+    "app.failpoint": set(),
     **{name: {"app.destinations", *SETTINGS} for name in SETTINGS},
     **dict.fromkeys(MACHINE, MACHINE),
-    **{name: {*PLACES, *ACTIONS, "app.stripe_api"} for name in ACTIONS},
+    **{name: {*PLACES, *ACTIONS, "app.stripe_api", "app.failpoint"} for name in ACTIONS},
     "app.demo": {"app.demo"},  # sums that share no code with what they check
     "app.doctor": LOW,
     "app.together": set(),
     "app.webhook": {"app.core", "app.store", "app.together", *SETTINGS},
-    "app.web": {*LOW, "app.webhook"},
+    "app.web": {*LOW, "app.together", "app.webhook"},
     "app.cli": {*LOW, *ACTIONS, *MACHINE, "app.cli", "app.demo", "app.doctor"},
     "workers": {*PLACES, *ACTIONS, "app.queue", "workers"},
 }

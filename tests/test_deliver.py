@@ -15,7 +15,7 @@ from sqlalchemy import Engine, insert, text
 
 from app.core.analytics import AnalyticsEvent, Identity, dedupe_id
 from app.core.money import Money
-from app.deliver import LEASE, PROBE, SUSPECT, Lane, deliver
+from app.deliver import LEASE, PROBE, Lane, deliver
 from app.demo.receiver import (
     AMPLITUDE_KEY,
     WEBHOOK_SECRET,
@@ -31,6 +31,7 @@ from app.destinations.judging import PROBE_AFTER, cut
 from app.drain import Drain
 from app.settings import Settings
 from app.store import deliveries, health, work
+from app.store.deliveries import SUSPECT
 from app.store.schema import analytics_events
 
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
@@ -158,8 +159,12 @@ def make_due(engine: Engine) -> None:
 
 
 def resume(engine: Engine) -> None:
-    """The suspension is over."""
-    sql(engine, "UPDATE destinations_health SET suspended_until = clock_timestamp()")
+    """The suspension is over, if there is one."""
+    sql(
+        engine,
+        "UPDATE destinations_health SET suspended_until = clock_timestamp()"
+        " WHERE suspended_until > clock_timestamp()",
+    )
 
 
 def states(engine: Engine) -> dict[int, tuple[str, str | None]]:
@@ -607,7 +612,7 @@ def test_a_row_that_six_workers_died_with_is_dead_without_being_sent(
     owe(engine, amplitude, 1)
     for crash in range(6):
         with engine.begin() as connection:
-            [row] = deliveries.claim(connection, "to:amplitude", 500, LEASE, alone=SUSPECT)
+            [row] = deliveries.claim(connection, "to:amplitude", 500, LEASE)
         assert row.crashes == crash
         make_due(engine)
 
@@ -622,10 +627,10 @@ def test_whoever_lost_a_lease_changes_nothing(engine: Engine, amplitude: Setting
     owe(engine, amplitude, 1, 2, 3)
     lane = "to:amplitude"
     with engine.begin() as one, engine.begin() as other:
-        stale = deliveries.claim(one, lane, 500, LEASE, alone=SUSPECT)
+        stale = deliveries.claim(one, lane, 500, LEASE)
         one.commit()
         make_due(engine)
-        fresh = deliveries.claim(other, lane, 500, LEASE, alone=SUSPECT)
+        fresh = deliveries.claim(other, lane, 500, LEASE)
         other.commit()
     before = states(engine), sql(engine, "SELECT * FROM work ORDER BY ref_id")
 
@@ -686,10 +691,12 @@ def test_a_lane_has_so_many_slots_and_a_lost_one_stays_lost(engine: Engine) -> N
 
         first, second, third = take(), take(), take()
         assert (first, second, third) == ((1, 1), (2, 1), None)
-        assert work.extend_slot(connection, "to:webhook", 1, 1, 0)
+        work.free_slot(connection, "to:webhook", 1, 1)
         assert take() == (1, 2)
-        assert not work.extend_slot(connection, "to:webhook", 1, 1, LEASE)
-        assert work.extend_slot(connection, "to:webhook", 1, 2, LEASE)
+        work.free_slot(connection, "to:webhook", 1, 1)  # no longer theirs to free
+        held = [("to:webhook", *one) for one in ((1, 1), (1, 2), (2, 1))]
+        assert work.keep_slots(connection, held, 2, LEASE) == set(held[1:])
+        assert take() is None
 
 
 def test_no_more_than_the_lanes_workers_post_at_once(

@@ -12,7 +12,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from app.local.stores import Stores
-from app.queue import BELL, BELL_LASTS, JOB, QUEUE, connect, ring, silence
+from app.queue import BELL, BELL_LASTS, JOB, QUEUE, answers, connect, ring, silence
 
 QUICK = 0.5  # seconds
 
@@ -92,6 +92,17 @@ def test_a_redis_that_is_not_there_is_passed_over(refusing: str) -> None:
 
     assert answer is False
     assert seconds < QUICK
+
+
+def test_a_redis_is_there_if_it_answers_in_time(redis: Redis, hung: str, refusing: str) -> None:
+    began = time.monotonic()
+
+    assert [answers(each) for each in (redis, connect(hung), connect(refusing))] == [
+        True,
+        False,
+        False,
+    ]
+    assert time.monotonic() - began < QUICK
 
 
 def test_a_socket_that_is_not_there_is_passed_over(tmp_path: Path) -> None:

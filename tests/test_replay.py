@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from app.core.envelope import open_envelope
+from app.core.outcome import MAY_HAVE_ARRIVED
 from app.demo.receiver import AMPLITUDE_KEY, WEBHOOK_SECRET
 from app.demo.saas import simulate
 from app.process import process
@@ -87,6 +88,22 @@ def test_a_dead_delivery_past_the_window_is_refused_unless_duplicates_are_allowe
 
     assert planned == Plan(webhook_events=[], deliveries=[webhook], too_late=[amplitude])
     assert sorted(allowed.deliveries) == sorted([amplitude, webhook])
+
+
+def test_what_may_have_arrived_is_refused_unless_duplicates_are_allowed(
+    engine: Engine, told: Settings
+) -> None:
+    number = dead(engine, "webhook")
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE deliveries SET reason = :reason WHERE id = :id"),
+            {"reason": f"{MAY_HAVE_ARRIVED}: ReadTimeout", "id": number},
+        )
+        planned = plan(connection, told, Wanted(ids=[str(number)]))
+        allowed = plan(connection, told, Wanted(ids=[str(number)], allow_duplicates=True))
+
+    assert planned == Plan(webhook_events=[], deliveries=[], too_late=[number])
+    assert allowed == Plan(webhook_events=[], deliveries=[number], too_late=[])
 
 
 def test_an_unknown_id_is_named(engine: Engine, told: Settings) -> None:

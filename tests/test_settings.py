@@ -330,7 +330,7 @@ def test_the_example_sets_nothing_and_says_a_word_on_each() -> None:
 
 
 def test_the_example_has_every_setting_of_every_kind_of_destination() -> None:
-    common = {"kind", "purpose", "events", "livemode"}
+    common = {"kind", "purpose", "events", "livemode", "ambiguous", "max_lateness"}
     expected = {variable("crm", setting) for setting in common}
     for kind, page in KINDS.items():
         own = {each.name for each in fields(page)} - common - {"name"}

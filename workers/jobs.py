@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from rq.exceptions import InvalidJobOperation
 from rq.job import Job
 
+from app.drain import where
 from app.queue import JOB
 
+log = structlog.get_logger()
 _drain: Callable[[], object] | None = None
 
 
@@ -17,11 +20,19 @@ def serve_with(drain: Callable[[], object]) -> None:
     _drain = drain
 
 
+class DrainFailed(Exception):
+    """By its kind alone: RQ keeps a failed job's words in Redis, and Postgres quotes rows."""
+
+
 def drain() -> None:
     """The one job: serve whatever is due."""
     if _drain is None:
         raise RuntimeError("workers.jobs.drain runs inside `bridge worker` only")
-    _drain()
+    try:
+        _drain()
+    except Exception as error:
+        log.error("drain.failed", error=type(error).__name__, at=where(error))
+        raise DrainFailed(type(error).__name__) from None
 
 
 class Wakeup(Job):  # type: ignore[misc]

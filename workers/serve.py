@@ -14,9 +14,10 @@ from rq.serializers import JSONSerializer
 from rq.worker.base import StopRequested
 
 from app.drain import Drain, where
-from app.queue import QUEUE, connect, ring, silence
+from app.queue import QUEUE, answers, connect, ring, silence
 from app.settings import Settings
 from app.store.db import make_engine
+from app.store.leader import Leadership
 from workers import jobs
 
 SWEEP = 1.0  # seconds between two looks at what is due
@@ -75,7 +76,8 @@ def work(settings: Settings, database_url: str, redis_url: str | None) -> None:
         drain.run()
 
     jobs.serve_with(answer)
-    sweep = threading.Thread(target=_sweep, args=(drain, redis, stopping), daemon=True)
+    candidate = Leadership(engine)
+    sweep = threading.Thread(target=_sweep, args=(drain, redis, candidate, stopping), daemon=True)
     sweep.start()
     threading.Thread(target=_end_anyway, args=(drain, stopping), daemon=True).start()
     log.info("worker.ready", destinations=[one.name for one in settings.destinations])
@@ -127,12 +129,24 @@ def _end_anyway(drain: Drain, stopping: threading.Event) -> None:
     os._exit(0)
 
 
-def _sweep(drain: Drain, redis: Redis | None, stopping: threading.Event) -> None:
-    """Ring for whatever is due; serve it here if Redis cannot be rung, or nobody came."""
+def _sweep(
+    drain: Drain, redis: Redis | None, candidate: Leadership, stopping: threading.Event
+) -> None:
+    """Look every second, as long as the process lives; at its end another one leads at once."""
     while not stopping.wait(SWEEP):
         try:
-            waited = drain.oldest_due()
-            if waited is not None and (waited > OVERDUE or redis is None or not ring(redis)):
-                drain.run()
+            look(drain, redis, candidate)
         except Exception as error:  # the last that looks for what is due: it outlives anything
             log.error("sweep.failed", error=type(error).__name__, at=where(error))
+    candidate.resign()
+
+
+def look(drain: Drain, redis: Redis | None, candidate: Leadership) -> None:
+    """The one leader of all workers rings for whatever is due, and serves it here if nobody came.
+    A worker that Redis cannot wake serves it here as well, leader or not."""
+    if candidate.take():
+        waited = drain.oldest_due()
+        if waited is not None and (waited > OVERDUE or redis is None or not ring(redis)):
+            drain.run()
+    elif (redis is None or not answers(redis)) and drain.oldest_due() is not None:
+        drain.run()

@@ -33,12 +33,26 @@ class Request:
 class Response:
     """What came back. `status` None: no answer (timeout, reset, TLS, DNS), told in `text`.
 
-    `text` is cut at 64 KiB; header names are lower case.
+    `text` is cut at 64 KiB; header names are lower case. `sent`: the request had begun to leave.
     """
 
     status: int | None
     text: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    sent: bool = True
+
+    @property
+    def timed_out(self) -> bool:
+        return self.status is None and self.text.endswith("Timeout")
+
+    @property
+    def unclear(self) -> bool:
+        """Whether a request that was not accepted may have been taken all the same: no answer
+        after it had begun to leave, a 5xx, or a 2xx that says otherwise in its body. What was
+        never sent, 3xx, 4xx and 503 ("not now") took nothing."""
+        if self.status is None:
+            return self.sent
+        return not (300 <= self.status < 500 or self.status == 503)
 
 
 def variable(name: str, setting: str) -> str:
@@ -53,6 +67,7 @@ class Destination:
 
     KIND: ClassVar[str]
     DEDUPE_WINDOW: ClassVar[timedelta | None]  # None: as long as the receiver wants
+    LATENESS: ClassVar[timedelta | None] = None  # what happened longer ago is not sent; None: all
     MAX_BATCH: ClassVar[int] = 1  # events per request
     MAX_BYTES: ClassVar[int] = 900_000  # of one request's body
 
@@ -60,6 +75,14 @@ class Destination:
     purpose: Purpose = "analytics"
     events: tuple[str, ...] = ("*",)  # globs over analytics event names
     livemode: Literal["live", "test", "both"] = "live"
+    ambiguous: Literal["retry", "drop"] = "retry"  # what may have arrived: again, or never again
+    max_lateness: int | None = None  # seconds, in place of LATENESS
+
+    @property
+    def lateness(self) -> timedelta | None:
+        """How long ago what is sent may have happened; None: ever so long."""
+        given = self.max_lateness
+        return self.LATENESS if given is None else timedelta(seconds=given)
 
     def render(self, event: AnalyticsEvent, dedupe_id: UUID) -> bytes | Skipped:
         """The event in the destination's words, or why it is not for it."""

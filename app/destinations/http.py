@@ -34,29 +34,31 @@ class Http:
         self._verify = verify  # True, or the path of a CA file
         self._adapter = Adapter(pool_connections=10, pool_maxsize=1)
 
-    def send(self, request: Request, *, deadline: float) -> Response:
-        """POST it and read the answer, all within `deadline` seconds. Never raises for the peer."""
-        this_try.until, this_try.allow_local = monotonic() + deadline, self._allow_local
+    def send(self, request: Request, *, until: float) -> Response:
+        """POST it and read the answer, all before `until` on the clock of `time.monotonic`: a
+        moment and no duration, so that nothing leaves from a process that was frozen meanwhile.
+
+        Never raises for the peer.
+        """
+        this_try.begin(until, allow_local=self._allow_local)
         try:
-            return self._post(request, deadline)
+            return self._post(request)
         except Refused:
             host = urlsplit(request.url).hostname
-            return Response(
-                None, f"refused: {host} is not a public address (BRIDGE_ALLOW_LOCAL_URLS)"
-            )
+            words = f"refused: {host} is not a public address (BRIDGE_ALLOW_LOCAL_URLS)"
         except (requests.RequestException, HTTPError) as error:
-            return Response(None, _words(error))
+            words = _words(error)
+        return Response(None, words, sent=this_try.sent)
 
     def close(self) -> None:
         self._adapter.close()
 
-    def _post(self, request: Request, deadline: float) -> Response:
+    def _post(self, request: Request) -> Response:
         # identity: nothing to unpack, so no small answer that grows.
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers}
         prepared = requests.Request("POST", request.url, headers, data=request.body).prepare()
-        answer = self._adapter.send(
-            prepared, stream=True, timeout=(CONNECT_TIMEOUT, deadline), verify=self._verify
-        )
+        limits = (CONNECT_TIMEOUT, max(this_try.until - monotonic(), 0.001))
+        answer = self._adapter.send(prepared, stream=True, timeout=limits, verify=self._verify)
         with closing(answer):  # an answer that was not read to its end closes its connection
             body = _read(answer)
         headers = {name.lower(): value for name, value in answer.headers.items()}

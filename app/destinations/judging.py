@@ -59,10 +59,15 @@ def throttle_wait(response: Response) -> float:
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds that `Retry-After` asks for, at most a day. None: it is absent, past or garbage.
 
-    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after: seconds, or an HTTP date.
+    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after: seconds, or an HTTP date, which is
+    one of the destination's own clock, as its `Date` is. `now`: our clock's, where it says none.
     """
     asked = headers.get("retry-after", "").strip()
-    seconds = _seconds(asked) if re.match(r"[\d.+-]", asked) else _until(asked, now)
+    if re.match(r"[\d.+-]", asked):
+        seconds = _seconds(asked)
+    else:
+        theirs = _until(headers.get("date", ""), 0.0)
+        seconds = _until(asked, now if theirs is None else theirs)
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
         return None
     return min(seconds, DAY)

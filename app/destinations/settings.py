@@ -16,10 +16,12 @@ PRINTABLE = re.compile(r"[!-~]+")
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a setting's text must be, in words and as a check of (text, local URLs allowed)."""
+    """What a setting's text must be, in words and as a check of (text, local URLs allowed), and
+    the value that it stands for."""
 
     words: str
     fits: Callable[[str, bool], bool]
+    value: Callable[[str], Any] = str
 
 
 def _fits_key(text: str, allow_local: bool) -> bool:
@@ -35,22 +37,34 @@ def _fits_url(text: str, allow_local: bool) -> bool:
     plain = PRINTABLE.fullmatch(text) and "\\" not in text and "@" not in parts.netloc
     if not host or port == 0 or not plain or parts.fragment:
         return False
+    # The other well-known ports are those of other services: SSH, mail and the like.
+    open_port = port is None or port == 443 or port > 1023
     if allow_local:
         return parts.scheme in {"http", "https"}
     named_local = host == "localhost" or host.endswith(".localhost")
-    return parts.scheme == "https" and not named_local and (is_public(host) or not is_literal(host))
+    public = not named_local and (is_public(host) or not is_literal(host))
+    return parts.scheme == "https" and open_port and public
 
 
 Key = Annotated[str, Form("1 to 100 printable ASCII characters without spaces", _fits_key)]
 Url = Annotated[
     str,
     Form(
-        "an https URL, path included, without user or fragment"
+        "an https URL on port 443 or above 1023, path included, without user or fragment"
         " (http and private hosts need BRIDGE_ALLOW_LOCAL_URLS)",
         _fits_url,
     ),
 ]
-LIST = Form("a comma-separated list, such as payment_*,refund_created", lambda text, _: True)
+LIST = Form(
+    "a comma-separated list, such as payment_*,refund_created",
+    lambda text, _: True,
+    lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+)
+SECONDS = Form(
+    "a whole number of seconds, such as 259200",
+    lambda text, _: re.fullmatch(r"[1-9][0-9]{0,8}", text) is not None,
+    int,
+)
 TEXT = Form("printable text", lambda text, _: text.isprintable())
 
 
@@ -69,7 +83,7 @@ def read(
         elif text and not form.fits(text, allow_local_urls):
             problems.append(f"{variable(name, setting)}: must be {form.words}")
         elif text:
-            values[setting] = text if form is not LIST else _listed(text)
+            values[setting] = form.value(text)
     return problems or kind(name=name, **values)
 
 
@@ -79,11 +93,9 @@ def _form(hint: Any) -> Form:
         return Form(f"one of {', '.join(choices)}", lambda text, _: text in choices)
     if get_origin(hint) is tuple:
         return LIST
+    if int in get_args(hint):
+        return SECONDS
     return next((each for each in get_args(hint) if isinstance(each, Form)), TEXT)
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _unknown(

@@ -26,10 +26,15 @@ class Refused(Exception):
 
 
 class _Try(threading.local):
-    """The try this thread is at: its sockets ask here how long they may still block."""
+    """The try this thread is at: its sockets ask here how long they may still block, and say
+    whether the request had begun to leave."""
 
     until = 0.0
     allow_local = False
+    sent = False
+
+    def begin(self, until: float, *, allow_local: bool) -> None:
+        self.until, self.allow_local, self.sent = until, allow_local, False
 
     def left(self) -> float:
         left = self.until - monotonic()
@@ -50,6 +55,7 @@ class _Socket(socket.socket):
 
     def sendall(self, *args: Any, **kwargs: Any) -> None:
         self.settimeout(this_try.left())  # sendall's timeout is that of the whole call
+        this_try.sent = True
         super().sendall(*args, **kwargs)
 
 
@@ -62,6 +68,7 @@ class _TlsSocket(ssl.SSLSocket):
 
     def send(self, *args: Any, **kwargs: Any) -> int:
         self.settimeout(this_try.left())
+        this_try.sent = True
         return super().send(*args, **kwargs)
 
 

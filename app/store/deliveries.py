@@ -12,22 +12,33 @@ from app.store import work
 from app.store.bulk import insert_rows
 from app.store.schema import attempts, deliveries
 
-CLAIM = text("""
+SUSPECT = 3  # deaths of a worker with this row in hand before it is claimed alone; in work_suspects
+
+# A lease that ended without its worker giving it back is that worker's death, unless Postgres
+# itself was started again meanwhile: then the worker may have been unable to say.
+CLAIM = """
 WITH due AS (
     SELECT lane, ref_id FROM work
-    WHERE lane = :lane AND due_at <= clock_timestamp() AND (crashes >= :alone) = :suspects
+    WHERE lane = :lane AND due_at <= clock_timestamp() AND {which}
     ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE work w SET token = nextval('work_tokens'), leased = true,
-        attempts = w.attempts + (NOT w.leased)::int, crashes = w.crashes + w.leased::int,
+        attempts = w.attempts + (NOT w.leased)::int,
+        crashes = w.crashes + (w.leased
+            AND coalesce(w.leased_at > pg_postmaster_start_time(), true))::int,
+        leased_at = clock_timestamp(),
         due_at = clock_timestamp() + make_interval(secs => :lease)
     FROM due WHERE w.lane = due.lane AND w.ref_id = due.ref_id
-    RETURNING w.ref_id, w.token, w.attempts, w.crashes
+    RETURNING w.ref_id, w.token, w.attempts, w.crashes, w.posting
 )
 SELECT c.*, d.dedupe_id, d.payload,
-       extract(epoch FROM clock_timestamp() - d.created_at)::float8 AS age
-FROM claimed c JOIN deliveries d ON d.id = c.ref_id ORDER BY d.id
-""")
+       extract(epoch FROM clock_timestamp() - d.created_at)::float8 AS age,
+       extract(epoch FROM clock_timestamp() - e.occurred_at)::float8 AS event_age
+FROM claimed c JOIN deliveries d ON d.id = c.ref_id
+JOIN analytics_events e ON e.id = d.analytics_event_id ORDER BY d.id
+"""
+CLAIM_MANY = text(CLAIM.format(which=f"crashes < {SUSPECT}"))
+CLAIM_SUSPECT = text(CLAIM.format(which=f"crashes >= {SUSPECT}"))
 
 FINISH = text("""
 WITH ours AS (
@@ -45,7 +56,8 @@ FROM ours WHERE d.id = ours.id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leased:
-    """A claimed delivery. `age` is seconds since it was owed, on the database's clock."""
+    """A claimed delivery. `age` is seconds since it was owed, `event_age` since what it tells
+    happened, on the database's clock. `posting`: its last worker died when it was being posted."""
 
     id: int
     token: int
@@ -54,6 +66,8 @@ class Leased:
     dedupe_id: UUID
     payload: bytes
     age: float
+    event_age: float
+    posting: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,17 +98,18 @@ def owe(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def claim(
-    connection: Connection, lane: str, limit: int, lease: float, *, alone: int
+    connection: Connection, lane: str, limit: int, lease: float, *, suspect_first: bool = False
 ) -> list[Leased]:
     """Lease up to `limit` due deliveries for `lease` seconds.
 
-    Rows that were on a worker when it died `alone` times are suspects: one is claimed by itself,
-    when nothing else is due, so that it can take no neighbour down.
+    Rows that were on a worker when it died three times are suspects: one is claimed by itself, so
+    that it can take no neighbour down; when nothing else is due, or first if that is asked.
     """
-    values = {"lane": lane, "lease": lease, "alone": alone}
-    rows = connection.execute(CLAIM, {**values, "limit": limit, "suspects": False}).all()
-    if not rows:
-        rows = connection.execute(CLAIM, {**values, "limit": 1, "suspects": True}).all()
+    many, one = (CLAIM_MANY, limit), (CLAIM_SUSPECT, 1)
+    for query, most in (one, many) if suspect_first else (many, one):
+        rows = connection.execute(query, {"lane": lane, "lease": lease, "limit": most}).all()
+        if rows:
+            break
     return [
         Leased(
             id=row.ref_id,
@@ -104,6 +119,8 @@ def claim(
             dedupe_id=row.dedupe_id,
             payload=bytes(row.payload),
             age=row.age,
+            event_age=row.event_age,
+            posting=row.posting,
         )
         for row in rows
     ]
@@ -150,18 +167,19 @@ class Dead:
     id: int
     destination: str
     age: float
+    reason: str
 
 
 def find_dead(connection: Connection, ids: Sequence[int], *, every: bool) -> list[Dead]:
     """The dead among these deliveries, or every dead one."""
     query = text("""
-        SELECT id, destination,
+        SELECT id, destination, coalesce(reason, '') AS reason,
                extract(epoch FROM clock_timestamp() - created_at)::float8 AS age
         FROM deliveries WHERE state = 'dead' AND (:every OR id = ANY(CAST(:ids AS bigint[])))
         ORDER BY id
     """)
     rows = connection.execute(query, {"ids": list(ids), "every": every})
-    return [Dead(row.id, row.destination, row.age) for row in rows]
+    return [Dead(row.id, row.destination, row.age, row.reason) for row in rows]
 
 
 def retry(connection: Connection, ids: Sequence[int]) -> int:

@@ -9,18 +9,26 @@ BREAKS_AT = 20  # failed requests in a row
 FIRST_PAUSE, LONGEST_PAUSE = 30, 900  # seconds
 
 
-def failed(connection: Connection, destination: str, reason: str, requests: int) -> None:
+def failed(
+    connection: Connection,
+    destination: str,
+    reason: str,
+    requests: int,
+    *,
+    timed_out: bool = False,
+) -> None:
     """So many requests in a row came back with nothing taken: at 20 the breaker opens, for twice
-    as long each time it opens again; the first request after the pause is the probe."""
+    as long each time it opens again; the first request after the pause is the probe. `timed_out`:
+    one of them had no answer in time. A longer pause that is in force stays."""
     query = text("""
-        INSERT INTO destinations_health AS h (destination, failures, reason)
-        VALUES (:destination, :requests, :reason)
+        INSERT INTO destinations_health AS h (destination, failures, reason, timed_out)
+        VALUES (:destination, :requests, :reason, :timed_out)
         ON CONFLICT (destination) DO UPDATE SET failures = h.failures + :requests, reason = :reason,
-            changed_at = clock_timestamp(),
+            changed_at = clock_timestamp(), timed_out = h.timed_out OR :timed_out,
             openings = h.openings + (h.failures + :requests >= :breaks)::int,
             suspended_until = CASE WHEN h.failures + :requests >= :breaks
-                THEN clock_timestamp() + make_interval(secs => least(
-                    :first * 2 ^ least(h.openings, 10), :longest))
+                THEN greatest(h.suspended_until, clock_timestamp() + make_interval(secs => least(
+                    :first * 2 ^ least(h.openings, 10), :longest)))
                 ELSE h.suspended_until END
     """)
     values = {
@@ -30,18 +38,20 @@ def failed(connection: Connection, destination: str, reason: str, requests: int)
         "breaks": BREAKS_AT,
         "first": FIRST_PAUSE,
         "longest": LONGEST_PAUSE,
+        "timed_out": timed_out,
     }
     connection.execute(query, values)
 
 
 def succeeded(connection: Connection, destination: str, since: datetime) -> None:
-    """Something was taken by a request that was claimed at `since` (the database's clock): close
-    the breaker, but lift no suspension that came later. Writes only where there is a change."""
+    """A request that was claimed at `since` (the database's clock) was answered as it should be:
+    close the breaker, but lift no suspension that came later. Writes only where there is a
+    change."""
     query = text("""
         UPDATE destinations_health SET failures = 0, openings = 0, suspended_until = NULL,
-            reason = NULL, changed_at = clock_timestamp()
+            timed_out = false, reason = NULL, changed_at = clock_timestamp()
         WHERE destination = :destination AND changed_at <= :since
-          AND (failures > 0 OR suspended_until IS NOT NULL)
+          AND (failures > 0 OR timed_out OR suspended_until IS NOT NULL)
     """)
     connection.execute(query, {"destination": destination, "since": since})
 
@@ -69,14 +79,36 @@ def look(connection: Connection, destination: str) -> Health:
     return Health(row.at, row.paused, row.probing)
 
 
+def take_probe(connection: Connection, destination: str, seconds: float) -> bool:
+    """Be the one that probes it: for so long the pause goes on for all others. False if another
+    is at it."""
+    query = text("""
+        UPDATE destinations_health
+        SET suspended_until = clock_timestamp() + make_interval(secs => :seconds)
+        WHERE destination = :destination
+          AND coalesce(suspended_until <= clock_timestamp(), true)
+    """)
+    return connection.execute(query, {"destination": destination, "seconds": seconds}).rowcount > 0
+
+
+def leave_probe(connection: Connection, destination: str, since: datetime) -> None:
+    """Nothing was sent to it after all: let another probe it."""
+    query = text("""
+        UPDATE destinations_health SET suspended_until = clock_timestamp()
+        WHERE destination = :destination AND changed_at <= :since
+    """)
+    connection.execute(query, {"destination": destination, "since": since})
+
+
 def suspend(connection: Connection, destination: str, seconds: float, reason: str) -> None:
-    """Send nothing to it for so long; rows wait and burn no attempts."""
+    """Send nothing to it for so long, or longer if it is so already; rows wait and burn no
+    attempts."""
     query = text("""
         INSERT INTO destinations_health AS h (destination, suspended_until, reason)
         VALUES (:destination, clock_timestamp() + make_interval(secs => :seconds), :reason)
         ON CONFLICT (destination) DO UPDATE
-        SET suspended_until = excluded.suspended_until, reason = :reason,
-            changed_at = clock_timestamp()
+        SET suspended_until = greatest(h.suspended_until, excluded.suspended_until),
+            reason = :reason, changed_at = clock_timestamp()
     """)
     values = {"destination": destination, "seconds": seconds, "reason": reason}
     connection.execute(query, values)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, text
 from app.core.facts import Claim, Fact, Payment
 from app.core.money import Money
 from app.core.settle import Paid
+from app.store import work
 from app.store.bulk import insert_rows
 from app.store.identities import Scope, Scoped, columns
 from app.store.schema import payment_claims, payments, revenue_entries
@@ -52,8 +53,7 @@ def _entry(kept: Kept, fact: Fact, zone: ZoneInfo) -> dict[str, object]:
     }
 
 
-def add_payments(connection: Connection, found: Iterable[tuple[Kept, Payment]]) -> list[int]:
-    """Insert these; the webhook events whose payment was not known before."""
+def add_payments(connection: Connection, found: Iterable[tuple[Kept, Payment]]) -> None:
     rows = [
         {
             "account": kept.account,
@@ -68,8 +68,7 @@ def add_payments(connection: Connection, found: Iterable[tuple[Kept, Payment]]) 
         }
         for kept, payment in found
     ]
-    added = insert_rows(connection, payments, rows, returning=("webhook_event_id",))
-    return [row.webhook_event_id for row in added]
+    insert_rows(connection, payments, rows)
 
 
 def add_claims(connection: Connection, found: Iterable[tuple[Scope, Claim]]) -> None:
@@ -165,16 +164,8 @@ class Unattributed:
     settled: bool
 
 
-LEASE_UNATTRIBUTED = text("""
-WITH due AS (
-    SELECT lane, ref_id FROM work WHERE lane = 'ask' AND due_at <= clock_timestamp()
-    ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
-), leased AS (
-    UPDATE work w SET token = nextval('work_tokens'), attempts = w.attempts + 1,
-        due_at = clock_timestamp() + make_interval(secs => :lease)
-    FROM due WHERE w.lane = due.lane AND w.ref_id = due.ref_id
-    RETURNING w.ref_id, w.token, w.attempts
-)
+LEASE_UNATTRIBUTED = text(f"""
+{work.LEASED}
 SELECT l.ref_id AS id, l.token, l.attempts,
        extract(epoch FROM clock_timestamp() - p.recorded_at)::float8 AS age,
        p.account, p.livemode, p.payment,
@@ -188,7 +179,8 @@ FROM leased l JOIN payments p ON p.webhook_event_id = l.ref_id
 
 def lease_unattributed(connection: Connection, limit: int, seconds: float) -> list[Unattributed]:
     """Up to `limit` payments to ask Stripe about, ours for so many seconds."""
-    found = connection.execute(LEASE_UNATTRIBUTED, {"limit": limit, "lease": seconds})
+    values = {"lane": work.ASK, "limit": limit, "lease": seconds}
+    found = connection.execute(LEASE_UNATTRIBUTED, values)
     return [Unattributed(**row) for row in found.mappings()]
 
 
@@ -208,32 +200,37 @@ def has_invoices(connection: Connection) -> bool:
     return bool(connection.execute(query).scalar_one())
 
 
+# No entry of its own, and none of the invoice that it is a part of.
 UNATTRIBUTED = """
     FROM payments p
+    LEFT JOIN LATERAL (
+        SELECT min(r.parent) AS id FROM stripe_refs r
+        WHERE r.child = p.payment AND NOT r.customer
+          AND r.account = p.account AND r.livemode = p.livemode
+    ) invoice ON true
     WHERE NOT EXISTS (SELECT 1 FROM revenue_entries e
-                      WHERE e.key = 'payment:' || p.payment
+                      WHERE e.key IN ('payment:' || p.payment, 'payment:' || invoice.id)
                       AND e.account = p.account AND e.livemode = p.livemode)
-      AND NOT EXISTS (SELECT 1 FROM stripe_refs r
-                      WHERE r.child = p.payment AND NOT r.customer
-                      AND r.account = p.account AND r.livemode = p.livemode)
 """
 
 
-def unattributed(connection: Connection) -> list[tuple[str, int, int]]:
-    """(currency, payments, sum) of captured payments that neither checkout nor invoice claims."""
+def unattributed(connection: Connection) -> list[dict[str, Any]]:
+    """Captured payments that are no revenue yet, by mode and currency: how many, and their sum."""
     query = text(f"""
-        SELECT p.currency, count(*), sum(p.minor)::bigint {UNATTRIBUTED} GROUP BY 1 ORDER BY 1
+        SELECT p.livemode, p.currency, count(*) AS payments, sum(p.minor)::bigint AS minor
+        {UNATTRIBUTED} GROUP BY 1, 2 ORDER BY 1 DESC, 2
     """)
-    return [(row[0], row[1], row[2]) for row in connection.execute(query)]
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def unattributed_payments(
     connection: Connection, limit: int, *, older_than: float = 0
 ) -> list[dict[str, Any]]:
-    """The newest of them, one by one; `older_than`: known to us for so many seconds."""
+    """The newest of them, one by one; `older_than`: known to us for so many seconds. `invoice` is
+    that of a part payment, whose invoice is neither paid nor voided yet."""
     query = text(f"""
         SELECT p.account, p.livemode, p.payment, p.charge, p.customer, p.minor, p.currency,
-               p.occurred_at, p.recorded_at
+               p.occurred_at, p.recorded_at, invoice.id AS invoice
         {UNATTRIBUTED}
           AND p.recorded_at <= clock_timestamp() - make_interval(secs => :older_than)
         ORDER BY p.occurred_at DESC, p.payment LIMIT :limit

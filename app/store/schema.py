@@ -82,8 +82,11 @@ work = Table(
     Column("crashes", SmallInteger, nullable=False, server_default="0"),
     Column("token", BigInteger, nullable=False, server_default="0"),
     Column("leased", Boolean, nullable=False, server_default=text("false")),
+    Column("posting", Boolean, nullable=False, server_default=text("false")),
+    _time("leased_at", null=True),
     PrimaryKeyConstraint("lane", "ref_id", name="work_pkey"),
     Index("work_due", "lane", "due_at"),
+    Index("work_suspects", "lane", "due_at", postgresql_where=text("crashes >= 3")),
 )
 lane_slots = Table(
     "lane_slots",
@@ -129,6 +132,7 @@ identity_links = Table(
     _time("recorded_at", clock=True),
     Column("digest", Text, nullable=False),
     Column("anchor", Boolean, nullable=False, server_default=text("false")),
+    _time("last_stated_at"),
     PrimaryKeyConstraint("id", name="identity_links_pkey"),
     UniqueConstraint(
         "object_id", "account", "livemode", "source", "digest", name="identity_links_said_once"
@@ -308,6 +312,7 @@ destinations_health = Table(
     _time("suspended_until", null=True),
     Column("reason", Text),
     _time("changed_at", clock=True),
+    Column("timed_out", Boolean, nullable=False, server_default=text("false")),
 )
 audit_log = Table(
     "audit_log",

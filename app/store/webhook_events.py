@@ -150,12 +150,16 @@ def decide(connection: Connection, verdicts: Sequence[Verdict]) -> None:
 
 
 def process_again(connection: Connection, ids: Sequence[int]) -> int:
-    """Put kept webhook events back to work, as they are; how many were not waiting already."""
+    """Put kept webhook events back to work, as they are; how many.
+
+    One that is being processed just now is waited for, and processed again after that.
+    """
     again = text("""
-        INSERT INTO work (lane, ref_id) SELECT 'process', unnest(CAST(:ids AS bigint[]))
-        ON CONFLICT DO NOTHING
+        INSERT INTO work (lane, ref_id)
+        SELECT 'process', id FROM unnest(CAST(:ids AS bigint[])) AS id ORDER BY id
+        ON CONFLICT (lane, ref_id) DO UPDATE SET due_at = clock_timestamp()
     """)
-    return connection.execute(again, {"ids": list(ids)}).rowcount
+    return connection.execute(again, {"ids": sorted(ids)}).rowcount
 
 
 def kept_of(
@@ -193,16 +197,8 @@ class Thin:
     raw: bytes
 
 
-LEASE_THIN = text("""
-WITH due AS (
-    SELECT lane, ref_id FROM work WHERE lane = 'hydrate' AND due_at <= clock_timestamp()
-    ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
-), leased AS (
-    UPDATE work w SET token = nextval('work_tokens'), attempts = w.attempts + 1,
-        due_at = clock_timestamp() + make_interval(secs => :lease)
-    FROM due WHERE w.lane = due.lane AND w.ref_id = due.ref_id
-    RETURNING w.ref_id, w.token, w.attempts
-)
+LEASE_THIN = text(f"""
+{work.LEASED}
 SELECT e.id, l.token, l.attempts,
        extract(epoch FROM clock_timestamp() - e.received_at)::float8 AS age,
        e.account, e.livemode, e.event_id, e.type, e.created, e.raw
@@ -210,17 +206,18 @@ FROM leased l JOIN webhook_events e ON e.id = l.ref_id ORDER BY e.id
 """)
 
 
-def await_objects(connection: Connection, ids: Sequence[int]) -> None:
-    """These thin events wait for `hydrate` now."""
+def await_objects(connection: Connection, ids: Sequence[int], delay: float = 0) -> None:
+    """These thin events wait for `hydrate`, so many seconds for their twins alone."""
     if ids:
-        waits = "waits for Stripe's API to say what it is about"
+        waits = "waits for its snapshot twin, or Stripe's API"
         decide(connection, [Verdict(id_, "held", waits) for id_ in ids])
-        work.put(connection, work.HYDRATE, ids)
+        work.put(connection, work.HYDRATE, ids, delay)
 
 
 def lease_thin(connection: Connection, limit: int, seconds: float) -> list[Thin]:
     """Up to `limit` thin events whose object is to be fetched, ours for so many seconds."""
-    found = connection.execute(LEASE_THIN, {"limit": limit, "lease": seconds})
+    values = {"lane": work.HYDRATE, "limit": limit, "lease": seconds}
+    found = connection.execute(LEASE_THIN, values)
     return [Thin(**{**row, "raw": bytes(row["raw"])}) for row in found.mappings()]
 
 
@@ -232,17 +229,18 @@ def hydrated(connection: Connection, fetched: Mapping[int, tuple[int, bytes]]) -
     process_again(connection, sorted(ours))
 
 
-def give_up_thin(connection: Connection, gone: Mapping[int, tuple[int, str]]) -> None:
-    """Quarantine thin events, {id: (token, reason)}, whose object cannot be had."""
-    ours = work.finish(connection, work.HYDRATE, {i: token for i, (token, _) in gone.items()})
+def end_thin(connection: Connection, ended: Mapping[int, tuple[int, str]], verdict: str) -> None:
+    """Give thin events, {id: (token, reason)}, this verdict without an object of their own."""
+    ours = work.finish(connection, work.HYDRATE, {i: token for i, (token, _) in ended.items()})
     query = text("""
         UPDATE webhook_events e
-        SET verdict = 'quarantined', reason = v.reason, decided_at = clock_timestamp()
+        SET verdict = :verdict, reason = v.reason, decided_at = clock_timestamp()
         FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) AS v (id, reason)
         WHERE e.id = v.id
     """)
     ids = sorted(ours)
-    connection.execute(query, {"ids": ids, "reasons": [gone[id_][1] for id_ in ids]})
+    reasons = [ended[id_][1] for id_ in ids]
+    connection.execute(query, {"verdict": verdict, "ids": ids, "reasons": reasons})
 
 
 @dataclass(frozen=True, slots=True)

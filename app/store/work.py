@@ -14,6 +14,19 @@ from sqlalchemy import Connection, text
 PROCESS, RELEASE = "process", "release"
 MEASURE, HYDRATE, ASK = "measure", "hydrate", "ask"
 
+# Up to :limit due rows of :lane, ours for :lease seconds, each with a new token.
+LEASED = """
+WITH due AS (
+    SELECT lane, ref_id FROM work WHERE lane = :lane AND due_at <= clock_timestamp()
+    ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), leased AS (
+    UPDATE work w SET token = nextval('work_tokens'), attempts = w.attempts + 1,
+        due_at = clock_timestamp() + make_interval(secs => :lease)
+    FROM due WHERE w.lane = due.lane AND w.ref_id = due.ref_id
+    RETURNING w.ref_id, w.token, w.attempts
+)
+"""
+
 
 def lane_of(destination: str) -> str:
     return f"to:{destination}"
@@ -33,12 +46,16 @@ def due_lanes(connection: Connection, lanes: Sequence[str]) -> set[str]:
 
 
 def oldest_due(connection: Connection, lanes: Sequence[str]) -> float | None:
-    """Seconds that the oldest due row of these lanes has waited; None if nothing is due."""
+    """Seconds that the oldest due row of these lanes has waited, suspended ones aside; None if
+    nothing is due."""
     query = text("""
         SELECT max(extract(epoch FROM clock_timestamp() - first.due_at)) FROM
         unnest(CAST(:lanes AS text[])) AS lane,
         LATERAL (SELECT due_at FROM work w WHERE w.lane = lane.lane
                  AND w.due_at <= clock_timestamp() ORDER BY due_at LIMIT 1) AS first
+        WHERE NOT EXISTS (SELECT 1 FROM destinations_health h
+                          WHERE 'to:' || h.destination = lane.lane
+                            AND h.suspended_until > clock_timestamp())
     """)
     waited = connection.execute(query, {"lanes": list(lanes)}).scalar()
     return None if waited is None else float(waited)
@@ -47,11 +64,13 @@ def oldest_due(connection: Connection, lanes: Sequence[str]) -> float | None:
 def reschedule(connection: Connection, lane: str, delays: Mapping[int, tuple[int, float]]) -> int:
     """Give leased rows back, due in so many seconds: {ref_id: (token, seconds)}.
 
+    They were tried and no worker died of it, so what is counted against them is forgotten.
     Returns how many were still ours.
     """
     query = text("""
         UPDATE work w
-        SET leased = false, due_at = clock_timestamp() + make_interval(secs => v.delay)
+        SET leased = false, posting = false, crashes = 0,
+            due_at = clock_timestamp() + make_interval(secs => v.delay)
         FROM unnest(CAST(:ids AS bigint[]), CAST(:tokens AS bigint[]), CAST(:delays AS float8[]))
             AS v (id, token, delay)
         WHERE w.lane = :lane AND w.ref_id = v.id AND w.token = v.token
@@ -70,7 +89,8 @@ def give_back(connection: Connection, lane: str, tokens: Mapping[int, int]) -> i
     or not refused for their own sake. Returns how many were still ours."""
     query = text("""
         UPDATE work w
-        SET leased = false, due_at = clock_timestamp(), attempts = greatest(w.attempts - 1, 0)
+        SET leased = false, posting = false, due_at = clock_timestamp(),
+            attempts = greatest(w.attempts - w.leased::int, 0)
         FROM unnest(CAST(:ids AS bigint[]), CAST(:tokens AS bigint[])) AS v (id, token)
         WHERE w.lane = :lane AND w.ref_id = v.id AND w.token = v.token
     """)
@@ -103,31 +123,86 @@ def finish(connection: Connection, lane: str, tokens: Mapping[int, int]) -> set[
     return set(connection.execute(query, values).scalars())
 
 
+def mark_posting(connection: Connection, lane: str, tokens: Mapping[int, int]) -> set[int]:
+    """Write down that rows {ref_id: token} are about to be posted; those that are still ours."""
+    query = text("""
+        UPDATE work w SET posting = true
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:tokens AS bigint[])) AS v (id, token)
+        WHERE w.lane = :lane AND w.ref_id = v.id AND w.token = v.token RETURNING w.ref_id
+    """)
+    values = {"lane": lane, "ids": list(tokens), "tokens": list(tokens.values())}
+    return set(connection.execute(query, values).scalars())
+
+
+# A destination that left its last requests without an answer gets one slot until one has come.
+ALLOWED = """
+    CASE WHEN EXISTS (SELECT 1 FROM destinations_health h
+                      WHERE 'to:' || h.destination = s.lane AND h.timed_out)
+    THEN 1 ELSE :slots END
+"""
+
+
 def take_slot(
     connection: Connection, lane: str, slots: int, seconds: float
 ) -> tuple[int, int] | None:
     """One of the lane's slots as (slot, token), leased for so long; None if all are taken."""
-    query = text("""
-        INSERT INTO lane_slots AS s (lane, slot, token, leased_until)
-        SELECT :lane, free.slot, 1, clock_timestamp() + make_interval(secs => :seconds)
-        FROM generate_series(1, :slots) AS free (slot)
-        WHERE NOT EXISTS (SELECT 1 FROM lane_slots t WHERE t.lane = :lane
-                          AND t.slot = free.slot AND t.leased_until > clock_timestamp())
-        LIMIT 1
-        ON CONFLICT (lane, slot) DO UPDATE
-        SET token = s.token + 1, leased_until = excluded.leased_until
-        WHERE s.leased_until <= clock_timestamp()
-        RETURNING slot, token
+    values = {"lane": lane, "slots": slots, "seconds": seconds}
+    taken = _take_slot(connection, values)
+    if taken is None:
+        # Perhaps for want of rows: this waits for whoever makes them at this moment.
+        query = text("""
+            INSERT INTO lane_slots (lane, slot, leased_until)
+            SELECT :lane, slot, '-infinity' FROM generate_series(1, :slots) AS slot
+            ON CONFLICT DO NOTHING
+        """)
+        connection.execute(query, values)
+        taken = _take_slot(connection, values)
+    return taken
+
+
+def _take_slot(connection: Connection, values: Mapping[str, object]) -> tuple[int, int] | None:
+    """Locked rows are passed over: two workers never wait for the same slot beside a free one."""
+    query = text(f"""
+        WITH free AS (
+            SELECT lane, slot FROM lane_slots s
+            WHERE lane = :lane AND slot <= {ALLOWED} AND leased_until <= clock_timestamp()
+            ORDER BY slot LIMIT 1 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE lane_slots s
+        SET token = token + 1, leased_until = clock_timestamp() + make_interval(secs => :seconds)
+        FROM free WHERE s.lane = free.lane AND s.slot = free.slot
+        RETURNING s.slot, s.token
     """)
-    row = connection.execute(query, {"lane": lane, "slots": slots, "seconds": seconds}).first()
+    row = connection.execute(query, values).first()
     return (row.slot, row.token) if row else None
 
 
-def extend_slot(connection: Connection, lane: str, slot: int, token: int, seconds: float) -> bool:
-    """Hold the slot for so long from now (0 frees it); False if it was lost meanwhile."""
+def keep_slots(
+    connection: Connection, held: Sequence[tuple[str, int, int]], slots: int, seconds: float
+) -> set[tuple[str, int, int]]:
+    """Hold these (lane, slot, token) for so long from now; those that are still ours, of lanes
+    that may have that many."""
+    query = text(f"""
+        UPDATE lane_slots s SET leased_until = clock_timestamp() + make_interval(secs => :seconds)
+        FROM unnest(CAST(:lanes AS text[]), CAST(:held AS smallint[]), CAST(:tokens AS bigint[]))
+            AS v (lane, slot, token)
+        WHERE s.lane = v.lane AND s.slot = v.slot AND s.token = v.token AND s.slot <= {ALLOWED}
+        RETURNING s.lane, s.slot, s.token
+    """)
+    values = {
+        "lanes": [lane for lane, _, _ in held],
+        "held": [slot for _, slot, _ in held],
+        "tokens": [token for _, _, token in held],
+        "slots": slots,
+        "seconds": seconds,
+    }
+    return {(row.lane, row.slot, row.token) for row in connection.execute(query, values)}
+
+
+def free_slot(connection: Connection, lane: str, slot: int, token: int) -> None:
+    """Let go of the slot, unless it was lost meanwhile."""
     query = text("""
-        UPDATE lane_slots SET leased_until = clock_timestamp() + make_interval(secs => :seconds)
+        UPDATE lane_slots SET leased_until = clock_timestamp()
         WHERE lane = :lane AND slot = :slot AND token = :token
     """)
-    values = {"lane": lane, "slot": slot, "token": token, "seconds": seconds}
-    return connection.execute(query, values).rowcount == 1
+    connection.execute(query, {"lane": lane, "slot": slot, "token": token})

@@ -83,7 +83,7 @@ def dripping(head: bytes) -> Behaviour:
 
 def post(port: int, *, deadline: float = 5.0, http: Http | None = None) -> Response:
     request = Request(f"http://127.0.0.1:{port}/hook?token=s3cret", {"X-Key": "k"}, b'{"a":1}')
-    return (http or Http(allow_local=True)).send(request, deadline=deadline)
+    return (http or Http(allow_local=True)).send(request, until=time.monotonic() + deadline)
 
 
 def test_one_post_carries_the_headers_and_the_very_bytes() -> None:
@@ -156,7 +156,7 @@ def test_a_peer_that_never_reads_does_not_outlive_the_deadline() -> None:
     with serving(lambda connection: time.sleep(3)) as port:
         request = Request(f"http://127.0.0.1:{port}/", {}, b"x" * 30_000_000)
         started = time.monotonic()
-        answer = Http(allow_local=True).send(request, deadline=0.4)
+        answer = Http(allow_local=True).send(request, until=time.monotonic() + 0.4)
 
     assert answer.status is None
     assert time.monotonic() - started < 1.0
@@ -182,8 +182,9 @@ def test_nobody_listening_and_no_such_name_are_no_answer() -> None:
         pass
     nowhere = Request("https://nowhere.invalid/hook", {}, b"")
 
-    assert post(port) == Response(None, "ConnectionRefused")
-    assert Http().send(nowhere, deadline=5) == Response(None, "NameResolution")
+    assert post(port) == Response(None, "ConnectionRefused", sent=False)
+    unknown = Response(None, "NameResolution", sent=False)
+    assert Http().send(nowhere, until=time.monotonic() + 5) == unknown
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,7 @@ def test_proxies_and_netrc_of_the_environment_are_not_asked(
 ) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login joe password hunter2\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+    for name in ("http_proxy", "HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     seen: list[bytes] = []
@@ -241,9 +242,10 @@ def test_a_local_address_is_refused_before_anything_connects(host: str) -> None:
     connections: list[socket.socket] = []
     with serving(connections.append) as port:
         request = Request(f"http://{host}:{port}/?token=s3cret", {}, b"")
-        answer = Http().send(request, deadline=5)
+        answer = Http().send(request, until=time.monotonic() + 5)
 
-    assert answer == Response(None, f"refused: {host.strip('[]')} {REFUSED}")
+    refused = f"refused: {host.strip('[]')} {REFUSED}"
+    assert answer == Response(None, refused, sent=False)
     assert connections == []
 
 
@@ -254,7 +256,70 @@ def test_a_name_with_one_private_address_among_public_ones_is_refused(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     request = Request("https://rebound.example/", {}, b"")
 
-    assert Http().send(request, deadline=5) == Response(None, f"refused: rebound.example {REFUSED}")
+    answer = Http().send(request, until=time.monotonic() + 5)
+    assert answer == Response(None, f"refused: rebound.example {REFUSED}", sent=False)
+
+
+def test_a_name_that_leads_elsewhere_at_the_next_lookup_is_refused_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rebinding: what was public when the setting was read is private when we connect."""
+    lookups: list[str] = []
+    dialled: list[str] = []
+    found = iter(["93.184.215.14", "127.0.0.1"])
+
+    def lookup(host: str, port: int, **_options: object) -> list[tuple[object, ...]]:
+        lookups.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(found), port))]
+
+    def dial(_family: int, address: tuple[str, int], _connection: object) -> socket.socket:
+        dialled.append(address[0])
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr("app.destinations.sockets._dial", dial)
+    http, request = Http(), Request("https://rebound.example/", {}, b"")
+    answers = [http.send(request, until=time.monotonic() + 5).text for _ in range(2)]
+
+    assert answers == ["ConnectionRefused", f"refused: rebound.example {REFUSED}"]
+    assert (lookups, dialled) == (["rebound.example"] * 2, ["93.184.215.14"])
+
+
+def test_nothing_leaves_once_the_time_is_up() -> None:
+    """The process may have been frozen between the decision to send and the sending."""
+    seen: list[bytes] = []
+    with serving(answering(OK, seen)) as port:
+        http = Http(allow_local=True)
+        request = Request(f"http://127.0.0.1:{port}/", {}, b"{}")
+        fresh = http.send(request, until=time.monotonic() - 1)
+        post(port, http=http)
+        pooled = http.send(request, until=time.monotonic() - 1)
+
+    assert [fresh.sent, pooled.sent] == [False, False]
+    assert [fresh.timed_out, pooled.timed_out] == [True, True]
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "unclear"),
+    [
+        (Response(None, "ReadTimeout"), True),
+        (Response(None, "ConnectionReset"), True),
+        (Response(None, "ConnectTimeout", sent=False), False),
+        (Response(500, ""), True),
+        (Response(502, ""), True),
+        (Response(504, ""), True),
+        (Response(200, "it failed"), True),
+        (Response(999, ""), True),
+        (Response(503, ""), False),
+        (Response(429, ""), False),
+        (Response(404, ""), False),
+        (Response(302, ""), False),
+    ],
+    ids=str,
+)
+def test_what_may_have_been_taken_without_being_accepted(answer: Response, unclear: bool) -> None:
+    assert answer.unclear is unclear
 
 
 NOT_PUBLIC = """127.0.0.1 0.0.0.0 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1
@@ -299,10 +364,10 @@ def test_a_certificate_must_be_trusted_and_the_hosts_own(certificate: Path) -> N
         right = Request(f"https://localhost:{port}/", {}, b"{}")
         wrong_host = Request(f"https://127.0.0.1:{port}/", {}, b"{}")
 
-        assert trusting.send(right, deadline=5).status == 200
-        untrusted = Response(None, "SSLCertVerification")
-        assert Http(allow_local=True).send(right, deadline=5) == untrusted
-        assert trusting.send(wrong_host, deadline=5) == untrusted
+        assert trusting.send(right, until=time.monotonic() + 5).status == 200
+        untrusted = Response(None, "SSLCertVerification", sent=False)
+        assert Http(allow_local=True).send(right, until=time.monotonic() + 5) == untrusted
+        assert trusting.send(wrong_host, until=time.monotonic() + 5) == untrusted
 
 
 def test_dripping_under_tls_does_not_outlive_the_deadline_either(certificate: Path) -> None:
@@ -311,7 +376,7 @@ def test_dripping_under_tls_does_not_outlive_the_deadline_either(certificate: Pa
     with serving(drip, secure(certificate)) as port:
         request = Request(f"https://localhost:{port}/", {}, b"{}")
         started = time.monotonic()
-        answer = trusting.send(request, deadline=0.5)
+        answer = trusting.send(request, until=time.monotonic() + 0.5)
 
     assert answer == Response(None, "ReadTimeout")
     assert time.monotonic() - started < 1.2

@@ -32,6 +32,16 @@ def test_retry_after_is_seconds_or_a_date_or_nothing(header: str, seconds: float
     assert retry_after({"retry-after": header}, NOON) == seconds
 
 
+def test_a_date_is_read_on_the_destinations_own_clock() -> None:
+    """Theirs may be ten minutes ahead of ours, or behind."""
+    until = "Sat, 01 Mar 2025 12:11:00 GMT"
+
+    assert retry_after({"retry-after": until}, NOON) == 660.0
+    for date in ("Sat, 01 Mar 2025 12:10:00 GMT", "garbage"):
+        wait = retry_after({"retry-after": until, "date": date}, NOON)
+        assert wait == (60.0 if date != "garbage" else 660.0)
+
+
 @given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ [\d:]* [-+\w]*"))
 def test_no_retry_after_breaks_us(header: str) -> None:
     wait = retry_after({"retry-after": header}, NOON)

@@ -10,7 +10,7 @@ from tests.destinations.example import SECRET
 
 KEY = "0123456789abcdef0123456789abcdef"
 URL_FORM = (
-    "an https URL, path included, without user or fragment"
+    "an https URL on port 443 or above 1023, path included, without user or fragment"
     " (http and private hosts need BRIDGE_ALLOW_LOCAL_URLS)"
 )
 SECRET_FORM = "whsec_ and base64 (several, comma-separated, to rotate)"
@@ -33,6 +33,8 @@ def test_every_common_setting_is_read() -> None:
         "purpose": "ads",
         "events": "payment_*, refund_created",
         "livemode": "both",
+        "ambiguous": "drop",
+        "max_lateness": "259200",
         "url": "",
     }
 
@@ -43,7 +45,16 @@ def test_every_common_setting_is_read() -> None:
         purpose="ads",
         events=("payment_*", "refund_created"),
         livemode="both",
+        ambiguous="drop",
+        max_lateness=259_200,
     )
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "3 days", "9999999999", "٣"])
+def test_a_lateness_that_is_no_number_of_seconds_is_a_problem(text: str) -> None:
+    assert build("amplitude", {"api_key": KEY, "max_lateness": text}, allow_local_urls=False) == [
+        "BRIDGE_DEST_AMPLITUDE_MAX_LATENESS: must be a whole number of seconds, such as 259200"
+    ]
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -59,7 +70,7 @@ def test_all_problems_are_told_at_once() -> None:
         "BRIDGE_DEST_CRM_SECRETS: webhook has no such setting; "
         "did you mean BRIDGE_DEST_CRM_SECRET?",
         "BRIDGE_DEST_CRM_WHOLLY_ELSE: webhook has no such setting; "
-        "it has EVENTS, KIND, LIVEMODE, PURPOSE, SECRET, URL",
+        "it has AMBIGUOUS, EVENTS, KIND, LIVEMODE, MAX_LATENESS, PURPOSE, SECRET, URL",
         "BRIDGE_DEST_CRM_PURPOSE: must be one of analytics, ads, own",
         f"BRIDGE_DEST_CRM_URL: must be {URL_FORM}",
         f"BRIDGE_DEST_CRM_SECRET: is missing; it must be {SECRET_FORM}",
@@ -82,6 +93,8 @@ def test_a_name_that_is_no_kind_asks_for_one() -> None:
         "https:///in",
         "https://example.com:0/in",
         "https://example.com:99999/in",
+        "https://example.com:22/in",
+        "https://example.com:80/in",
         "https://exa mple.com/in",
         "https://example.com/in#part",
         "https://example.com\\@evil.example/in",
