@@ -282,12 +282,12 @@ def _flush(lane: Lane) -> None:
 
     def write(connection: Connection) -> int:
         nonlocal writes
-        writes += 1
         deliveries.record(connection, [attempt for _, _, attempt in tried])
         ours = deliveries.finish(connection, lane.name, ended)
         ours += work.reschedule(connection, lane.name, later) if later else 0
         ours += work.give_back(connection, lane.name, unburnt) if unburnt else 0
         _note_health(connection, lane, [outcome for _, outcome, _ in tried])
+        writes += 1  # all but its COMMIT
         return ours
 
     ours = _written(lane, write)

@@ -758,7 +758,7 @@ def test_ids_that_came_back_are_the_ids_again(engine: Engine, settings: Settings
         return event(number, "customer.updated", obj, created=CREATED + 1_000 * number)
 
     told_by = [customer(0, "a"), customer(1, "b"), customer(2, "a")]
-    paid_at = {"status_transitions": {"paid_at": CREATED + 5_000}}
+    paid_at: Json = {"status_transitions": {"paid_at": CREATED + 5_000}}
     last = event(9, "invoice.paid", an_invoice(billing_reason="subscription_cycle", **paid_at))
     for number, order in enumerate(permutations([*told_by, last])):
         account = f"acct_{number}"

@@ -70,6 +70,10 @@ class Process:
         return self._process.poll() is None
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         return self._process.poll()
 
@@ -80,10 +84,14 @@ class Process:
         return [line for line in found if line.get("event") == event]
 
     def freeze(self) -> None:
-        os.kill(self._process.pid, signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        os.kill(self._process.pid, signal.SIGCONT)
+        self.signal(signal.SIGCONT)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it; nothing happens to a process that has ended."""
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL, also when frozen."""
