@@ -112,13 +112,6 @@ UNDERSTANDING = (
         (f"{PROCESS}::test_what_is_booked_cannot_be_changed",),
     ),
     Guard(
-        "one account's ids are no other's",
-        "app/store/identities.py",
-        "  ON l.object_id = o.id AND l.account = o.account AND l.livemode = o.livemode",
-        "  ON l.object_id = o.id",
-        (f"{PROCESS}::test_an_identity_of_another_account_or_mode_is_nobodys_here",),
-    ),
-    Guard(
         "a payment that pays an invoice is not booked beside it",
         "app/store/ledger.py",
         """        AND NOT EXISTS (
@@ -233,4 +226,65 @@ REDIS = (
         (f"{JOBS}::test_a_jobs_webhooks_are_not_sent",),
     ),
 )
-GUARDS = (*INGRESS, *UNDERSTANDING, *EGRESS, *REDIS)
+ENGINE = (
+    Guard(
+        "no POST begins that could outlast its lease",
+        "app/deliver.py",
+        "if lane.stopping() or lane._ends - now < 2 * DEADLINE:",
+        "if lane.stopping():",
+        ("tests/test_deliver_once.py::test_no_post_begins_that_could_outlast_the_lease",),
+    ),
+    Guard(
+        "whoever lost a lease finishes nothing",
+        "app/store/deliveries.py",
+        "    WHERE w.lane = :lane AND w.ref_id = v.id AND w.token = v.token",
+        "    WHERE w.lane = :lane AND w.ref_id = v.id",
+        (f"{DELIVER}::test_whoever_lost_a_lease_changes_nothing",),
+    ),
+    Guard(
+        "what may have arrived is not sent twice where that is the setting",
+        "app/deliver.py",
+        """case Retry(reason, unclear=True) if to.ambiguous == "drop":""",
+        "case Retry(reason, unclear=True) if False:",
+        (
+            "tests/test_deliver_once.py"
+            "::test_what_may_have_arrived_is_not_sent_again_if_the_setting_says_so",
+        ),
+    ),
+    Guard(
+        "a replay past the dedupe window is refused",
+        "app/replay.py",
+        "window is not None and dead.age > window.total_seconds()",
+        "False",
+        ("tests/test_replay.py",),
+    ),
+    Guard(
+        "one sweep leads",
+        "app/store/leader.py",
+        'f"SELECT pg_try_advisory_lock({SWEEP_LOCK})"',
+        '"SELECT true"',
+        ("tests/test_sweep.py",),
+    ),
+    Guard(
+        "a lane has so many slots",
+        "app/slots.py",
+        "            taken = work.take_slot(connection, lane, self._most, LEASE)",
+        "            taken = work.take_slot(connection, lane, 1_000, LEASE)",
+        (DELIVER, "tests/test_slots.py"),
+    ),
+    Guard(
+        "nobody waits long for a writer that hangs",
+        "app/together.py",
+        "if self._hung and (self._waiting or self._writing):",
+        "if False:",
+        ("tests/test_together.py::test_while_the_writer_hangs_others_are_turned_away_at_once",),
+    ),
+    Guard(
+        "a Postgres that falls silent is given up",
+        "app/store/db.py",
+        "            elif monotonic() - heard > patience:",
+        "            elif False:",
+        (f"{DOOR}::test_a_connection_whose_server_fell_silent_is_given_up_with_its_pool",),
+    ),
+)
+GUARDS = (*INGRESS, *UNDERSTANDING, *EGRESS, *REDIS, *ENGINE)
