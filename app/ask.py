@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Engine
 
 from app.core import retry
 from app.core.facts import Claim, Ref
-from app.core.read_checkout import claims
-from app.core.stripe_shapes import id_of
+from app.core.reading.checkout import claims
+from app.core.reading.shapes import id_of
 from app.store import identities, ledger, webhook_events, work
 from app.store.ledger import Unattributed
 from app.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable

@@ -8,7 +8,7 @@ from typing import Literal
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.readers import READERS
+from app.core.reading.readers import READERS
 from app.queue import connect
 from app.settings import Settings
 from app.store import ledger

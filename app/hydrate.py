@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from app.core import retry
 from app.core.envelope import parse
-from app.core.stripe_shapes import id_of, mapping
+from app.core.reading.shapes import id_of, mapping
 from app.store import webhook_events, work
 from app.store.webhook_events import Thin
 from app.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable, is_path

@@ -10,12 +10,12 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine
 
-from app.core.discounts import Key
 from app.core.facts import CatalogueItem
-from app.core.last_stated import Stated, last_stated
-from app.core.mrr import Worth, worth
-from app.core.read_catalogue import coupon_items, discount_items, price_items
-from app.core.stripe_shapes import Json, rows
+from app.core.reading.catalogue import coupon_items, discount_items, price_items
+from app.core.reading.shapes import Json, rows
+from app.core.worth.discounts import Key
+from app.core.worth.last_stated import Stated, last_stated
+from app.core.worth.mrr import Worth, worth
 from app.release import release
 from app.settings import Settings
 from app.store import (

@@ -18,10 +18,10 @@ from app.core.envelope import THIN, NotAnEvent, parse
 from app.core.facts import Fact, Reading
 from app.core.identity import nearest
 from app.core.joins import joined
-from app.core.read_payment import standalone_payment
-from app.core.readers import READERS, read
+from app.core.reading.payment import standalone_payment
+from app.core.reading.readers import READERS, read
+from app.core.reading.shapes import Missing, id_of, text, time
 from app.core.settle import awaited_prices
-from app.core.stripe_shapes import Missing, id_of, text, time
 from app.failpoint import reach
 from app.release import release
 from app.settings import Settings

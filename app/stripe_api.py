@@ -145,10 +145,6 @@ class StripeApi:
         path = "/v1/checkout/sessions"
         return list(self.pages(path, account=account, payment_intent=payment_intent))
 
-    def invoice_lines(self, invoice: str, account: str = "") -> list[dict[str, Any]]:
-        """All lines; an invoice itself shows the first ten."""
-        return list(self.pages(f"{_at('invoices', invoice)}/lines", account=account))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointInfo:

@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*(ROOT / "app").rglob("*.py"), *(ROOT / "workers").rglob("*.py")])
 
-SETTINGS = {"app.settings", "app.settings_environment", "app.settings_forms"}
+SETTINGS = {"app.settings", "app.settings.environment", "app.settings.forms"}
 ACTIONS = {"app.process", "app.release", "app.deliver", "app.drain", "app.replay", "app.link"}
 ACTIONS |= {"app.measure", "app.hydrate", "app.ask", "app.slots"}
 PLACES = {"app.core", "app.store", "app.destinations", *SETTINGS}
@@ -150,8 +150,8 @@ def test_the_places_are_all_there() -> None:
 
 
 def test_core_brings_nothing_along() -> None:
-    """`import app.core.readers` runs app/__init__.py as well, so that file must stay light."""
-    code = "import sys, app.core.readers, app.core.settle; print(*sys.modules)"
+    """Importing the readers runs app/__init__.py as well, so that file must stay light."""
+    code = "import sys, app.core.reading.readers, app.core.settle; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )

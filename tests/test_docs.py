@@ -18,12 +18,12 @@ from app.cli import cli
 from app.core import identity, taxonomy
 from app.core.analytics import AnalyticsEvent, Identity
 from app.core.money import Money
-from app.core.readers import READERS
+from app.core.reading.readers import READERS
 from app.destinations import KINDS
 from app.destinations.base import Destination
 from app.destinations.webhook import translate
 from app.settings import VARIABLES
-from app.settings_environment import INTERNAL
+from app.settings.environment import INTERNAL
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

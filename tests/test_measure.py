@@ -12,8 +12,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event, make_url, text
 
-from app.core import read_catalogue
 from app.core.facts import CatalogueItem, Snapshot
+from app.core.reading import catalogue as read_catalogue
 from app.local.stores import Stores
 from app.measure import BATCH, measure
 from app.settings import Settings

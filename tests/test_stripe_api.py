@@ -288,7 +288,7 @@ def test_an_id_that_is_no_id_never_becomes_another_path(
     reads: list[Call] = [
         lambda api: api.price(object_id),
         lambda api: api.thin_event(object_id),
-        lambda api: api.invoice_lines(object_id),
+        lambda api: api.coupon(object_id),
     ]
     for read in reads:
         with pytest.raises(StripeRefused):
@@ -330,7 +330,8 @@ def test_all_lines_of_an_invoice_are_read_in_its_order(fake: FakeStripe, api: St
     listed = {"object": "list", "data": lines}
     fake.add({"object": "invoice", "id": "in_1", "lines": listed}, account="acct_1")
 
-    assert api.invoice_lines("in_1", "acct_1") == lines
+    path = "/v1/invoices/in_1/lines"
+    assert list(api.pages(path, account="acct_1")) == lines
     assert len(api.get("/v1/invoices/in_1", account="acct_1")["lines"]["data"]) == 10
 
 

@@ -14,7 +14,7 @@ from referencing import Registry, Resource
 from app.core.analytics import AnalyticsEvent, Identity
 from app.core.identity import CAMPAIGN
 from app.core.money import Money
-from app.core.readers import READERS
+from app.core.reading.readers import READERS
 from app.core.taxonomy import EVENTS, LINE, PROPERTIES, allowed, carried
 from app.destinations.webhook import translate
 from docs.generate import HEADINGS, example, page, schemas

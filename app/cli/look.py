@@ -18,8 +18,8 @@ from app.cli.room import (
 )
 from app.core.envelope import NotAnEvent, parse
 from app.core.money import Money
-from app.core.readers import read
-from app.core.stripe_shapes import Missing
+from app.core.reading.readers import read
+from app.core.reading.shapes import Missing
 from app.doctor import Finding, examine
 from app.settings import load_from_environment, shown
 from app.store import browse

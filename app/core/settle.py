@@ -23,7 +23,7 @@ from app.core.identity import (
 )
 from app.core.joins import cycle_name
 from app.core.money import Money, share
-from app.core.mrr import monthly, price_ids
+from app.core.worth.mrr import monthly, price_ids
 
 PAYMENTS = ("payment_intent.", "charge.")
 CHECKOUT = "checkout.session."

@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from app.core.discounts import Key
-from app.core.last_stated import Stated
-from app.core.mrr import Worth, churn_of, currency_of
+from app.core.worth.discounts import Key
+from app.core.worth.last_stated import Stated
+from app.core.worth.mrr import Worth, churn_of, currency_of
 from app.store.bulk import insert_rows
 from app.store.catalogue import ItemKey, columns
 from app.store.schema import subscription_states

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from app.core.facts import Snapshot
-from app.core.last_stated import Stated
+from app.core.worth.last_stated import Stated
 from app.store.bulk import insert_rows
 from app.store.identities import Scoped, columns
 from app.store.schema import subscription_snapshots

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.core.facts import Fact, Link, Reading
-from app.core.readers import read as read_event
+from app.core.reading.readers import read as read_event
 
 Json = dict[str, Any]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from app.core.facts import PlanChange, Snapshot
-from app.core.last_stated import Stated, last_stated
-from app.core.mrr import Worth, churn_of, currency_of, item_monthly, monthly, price_ids, worth
+from app.core.worth.last_stated import Stated, last_stated
+from app.core.worth.mrr import Worth, churn_of, currency_of, item_monthly, monthly, price_ids, worth
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 JUNE = datetime(2025, 6, 1, tzinfo=UTC)

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from app.core import read_catalogue
 from app.core.facts import CatalogueItem, Reading
+from app.core.reading import catalogue as read_catalogue
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 END = 1_748_736_000

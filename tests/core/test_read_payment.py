@@ -6,7 +6,7 @@ import pytest
 
 from app.core.facts import Claim, Entry, Fact, Payment, Reading, Ref
 from app.core.money import Money
-from app.core.read_payment import standalone_payment
+from app.core.reading.payment import standalone_payment
 from tests.core.stripe_objects import (
     ANNOUNCED,
     IDS,

@@ -7,8 +7,8 @@ import pytest
 
 from app.core.envelope import parse
 from app.core.facts import Fact, Reading
-from app.core.readers import READERS, read
-from app.core.stripe_shapes import Missing
+from app.core.reading.readers import READERS, read
+from app.core.reading.shapes import Missing
 from app.demo.saas import simulate
 from tests.core.stripe_objects import (
     CREATED,

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.core import stripe_shapes as shapes
-from app.core.stripe_shapes import Json, Missing
+from app.core.reading import shapes
+from app.core.reading.shapes import Json, Missing
 from tests.core.stripe_objects import CREATED, DAY, MONTH, NOON
 
 PARENT: Json = {"type": "subscription_details", "subscription_details": {"subscription": "sub_1"}}

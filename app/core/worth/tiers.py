@@ -6,7 +6,7 @@ https://docs.stripe.com/subscriptions/pricing-models/tiered-pricing
 from collections.abc import Sequence
 from fractions import Fraction
 
-from app.core.stripe_shapes import Json, exact, mapping
+from app.core.reading.shapes import Json, exact, mapping
 
 
 def decimal(obj: Json, field: str) -> Fraction | None:

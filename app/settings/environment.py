@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from app.settings_forms import Wrong
+from app.settings.forms import Wrong
 
 Origin = Literal["set", "default", "file"]
 

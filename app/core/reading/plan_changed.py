@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from app.core import stripe_shapes as shapes
 from app.core.facts import PlanChange
 from app.core.money import Money, rounded
-from app.core.mrr import item_monthly, monthly
-from app.core.stripe_shapes import Json
+from app.core.reading import shapes
+from app.core.reading.shapes import Json
+from app.core.worth.mrr import item_monthly, monthly
 
 # What the worth of an item is worked out from.
 WEIGHED = (

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from app.core import stripe_shapes as shapes
 from app.core.facts import Claim, Fact, Link, Reading, Ref
 from app.core.identity import REFERENCE, link_in
-from app.core.stripe_shapes import Json, id_of, mapping, text
+from app.core.reading import shapes
+from app.core.reading.shapes import Json, id_of, mapping, text
 
 MAX_REFERENCE = 200  # https://docs.stripe.com/api/checkout/sessions/create, client_reference_id
 LIFE = timedelta(days=1)  # of a session, unless its creator said otherwise

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from app.core import stripe_shapes as shapes
 from app.core.facts import Entry, Fact, Link, Reading, Ref
 from app.core.identity import link_in
 from app.core.money import Money, share
-from app.core.stripe_shapes import Json
+from app.core.reading import shapes
+from app.core.reading.shapes import Json
 
 
 def paid(invoice: Json, announced: datetime, _previous: Json | None) -> Reading:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from app.core import stripe_shapes as shapes
 from app.core.facts import Entry, Fact, Reading, Ref
 from app.core.money import Money, share
-from app.core.stripe_shapes import Json, id_of, text
+from app.core.reading import shapes
+from app.core.reading.shapes import Json, id_of, text
 
 
 def opened(dispute: Json, _announced: datetime, _previous: Json | None) -> Reading:

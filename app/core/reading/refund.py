@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from app.core import stripe_shapes as shapes
 from app.core.facts import Entry, Fact, Reading, Ref
 from app.core.money import Money
-from app.core.stripe_shapes import Json, id_of, text
+from app.core.reading import shapes
+from app.core.reading.shapes import Json, id_of, text
 
 BOOKED = ("pending", "succeeded", None)  # before 2018-09 a refund named no status
 

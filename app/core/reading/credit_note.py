@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from app.core import stripe_shapes as shapes
 from app.core.facts import Fact, Reading, Ref
 from app.core.money import Money
-from app.core.stripe_shapes import Json, text
+from app.core.reading import shapes
+from app.core.reading.shapes import Json, text
 
 
 def created(note: Json, _announced: datetime, _previous: Json | None) -> Reading:

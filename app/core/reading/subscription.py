@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.core import stripe_shapes as shapes
 from app.core.facts import Fact, Link, PlanChange, Reading, Ref, Snapshot
 from app.core.identity import link_in
-from app.core.plan_changed import plan_changed
-from app.core.stripe_shapes import Json, mapping
+from app.core.reading import shapes
+from app.core.reading.plan_changed import plan_changed
+from app.core.reading.shapes import Json, mapping
 
 LIVE = ("active", "trialing")
 UNPAID = ("past_due", "unpaid")

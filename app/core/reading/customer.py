@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from app.core import stripe_shapes as shapes
 from app.core.facts import Reading
 from app.core.identity import CUSTOMER_METADATA, link_in
-from app.core.stripe_shapes import Json
+from app.core.reading import shapes
+from app.core.reading.shapes import Json
 
 
 def stated(customer: Json, announced: datetime, _previous: Json | None) -> Reading:

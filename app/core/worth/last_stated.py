@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.core.discounts import listed
 from app.core.facts import Snapshot
-from app.core.stripe_shapes import Json, id_of, item_price, rows
+from app.core.reading.shapes import Json, id_of, item_price, rows
+from app.core.worth.discounts import listed
 
 OVER = ("canceled", "incomplete_expired")  # nothing follows these
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
-from app.core.stripe_shapes import Json, exact, id_of, mapping, time_or_none
+from app.core.reading.shapes import Json, exact, id_of, mapping, time_or_none
 
 Key = tuple[str, str]  # (kind, Stripe id) of a catalogue item
 

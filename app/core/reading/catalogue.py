@@ -10,10 +10,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from app.core import stripe_shapes as shapes
-from app.core.discounts import coupon_of
 from app.core.facts import CatalogueItem, Reading
-from app.core.stripe_shapes import Json, mapping, rows
+from app.core.reading import shapes
+from app.core.reading.shapes import Json, mapping, rows
+from app.core.worth.discounts import coupon_of
 
 AMOUNTS = ("unit_amount", "flat_amount")
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from app import settings_forms as forms
 from app.destinations import build
 from app.destinations.base import Destination
-from app.settings_environment import Given, Origin, read
-from app.settings_forms import Form, WebhookSecret, Wrong, masked, without_password
+from app.settings import forms
+from app.settings.environment import Given, Origin, read
+from app.settings.forms import Form, WebhookSecret, Wrong, masked, without_password
 
 __all__ = ["VARIABLES", "Settings", "SettingsError", "Shown", "Variable", "WebhookSecret"]
 __all__ += ["load", "load_from_environment", "shown"]

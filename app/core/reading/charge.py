@@ -2,12 +2,11 @@
 
 from datetime import datetime
 
-from app.core import read_refund
-from app.core import stripe_shapes as shapes
 from app.core.facts import Claim, Payment, Reading, Ref
 from app.core.identity import link_in
 from app.core.money import Money
-from app.core.stripe_shapes import Json, id_of
+from app.core.reading import refund, shapes
+from app.core.reading.shapes import Json, id_of
 
 
 def succeeded(charge: Json, _announced: datetime, _previous: Json | None) -> Reading:
@@ -28,7 +27,7 @@ def updated(charge: Json, _announced: datetime, _previous: Json | None) -> Readi
 def refunded(charge: Json, _announced: datetime, _previous: Json | None) -> Reading:
     """charge.refunded: its amount is of all refunds together, so it books nothing by itself. Before
     2022-11-15 it lists the refunds, each the fact that its own events tell."""
-    readings = [read_refund.listed(one) for one in shapes.rows(charge.get("refunds"))]
+    readings = [refund.listed(one) for one in shapes.rows(charge.get("refunds"))]
     refs = dict.fromkeys([*_refs(charge), *(ref for each in readings for ref in each.refs)])
     return Reading(facts=tuple(fact for each in readings for fact in each.facts), refs=tuple(refs))
 

@@ -12,11 +12,20 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
-from app.core.discounts import Key, Line, Lookup, Reduction, Unknown, listed, reduced, reduction
 from app.core.facts import PlanChange, Snapshot
 from app.core.money import rounded
-from app.core.stripe_shapes import Json, id_of, item_price, mapping, rows
-from app.core.tiers import flat_rate, tiered
+from app.core.reading.shapes import Json, id_of, item_price, mapping, rows
+from app.core.worth.discounts import (
+    Key,
+    Line,
+    Lookup,
+    Reduction,
+    Unknown,
+    listed,
+    reduced,
+    reduction,
+)
+from app.core.worth.tiers import flat_rate, tiered
 
 # Averages, as Stripe's own dashboards use; no month is favoured.
 PER_MONTH = {

@@ -3,11 +3,11 @@ because since basil nothing on it says so."""
 
 from datetime import datetime
 
-from app.core import stripe_shapes as shapes
 from app.core.facts import Claim, Entry, Fact, Payment, Reading, Ref
 from app.core.identity import link_in
 from app.core.money import Money
-from app.core.stripe_shapes import Json
+from app.core.reading import shapes
+from app.core.reading.shapes import Json
 
 
 def intent_succeeded(intent: Json, announced: datetime, _previous: Json | None) -> Reading:

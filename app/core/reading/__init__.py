@@ -1,0 +1,1 @@
+"""Stripe's JSON to facts; begin with `readers`. Where each field lives, `shapes` says."""
