@@ -1,6 +1,7 @@
 """A payment that neither a checkout nor an invoice speaks for: ask Stripe's API which it is."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -11,11 +12,12 @@ from app.core.facts import Claim, Ref
 from app.core.reading.checkout import claims
 from app.core.reading.shapes import id_of
 from app.store import identities, ledger, webhook_events, work
+from app.store.db import write
 from app.store.ledger import Unattributed
 from app.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 
 BATCH = 20
-LEASE = BATCH * 40.0  # seconds: two requests for each, of at most two tries of eleven seconds
+LEASE = BATCH * 70.0  # seconds: two requests for each, of at most two tries of eleven seconds
 REFUSED_AGAIN = 300.0  # seconds until a key may have been given the permission that it lacks
 
 log = structlog.get_logger()
@@ -39,25 +41,26 @@ def ask(engine: Engine, api: StripeApi) -> int:
         due = ledger.lease_unattributed(connection, BATCH, LEASE)
     answered: dict[int, tuple[int, Unattributed, Answer]] = {}
     later: dict[int, tuple[int, float]] = {}
+    away = 0.0  # seconds until Stripe may be in reach again
     for one in due:
+        if away:
+            later[one.id] = one.token, away
+            continue
         try:
             answer = Answer() if one.settled else _answer(api, one)
-        except StripeMissing as error:  # of the other mode, or another account's
-            log.error("ask.refused", payment=one.payment, reason=str(error))
-            answered[one.id] = one.token, one, Answer()
-        except StripeRefused as error:
-            log.error("ask.refused", payment=one.payment, reason=str(error))
-            later[one.id] = one.token, REFUSED_AGAIN
         except StripeUnavailable as error:
             log.warning("ask.unavailable", payment=one.payment, reason=str(error))
-            wait = retry.delay(one.attempts, one.age, random.uniform, error.retry_after)
-            later[one.id] = one.token, wait
+            away = retry.delay(one.attempts, one.age, random.uniform, error.retry_after)
+            later[one.id] = one.token, away
+        except (StripeRefused, StripeMissing) as error:
+            log.error("ask.refused", payment=one.payment, reason=str(error))
+            if isinstance(error, StripeMissing) or one.age > retry.GIVE_UP:
+                answered[one.id] = one.token, one, Answer()  # of the other mode, perhaps
+            else:
+                later[one.id] = one.token, REFUSED_AGAIN
         else:
             answered[one.id] = one.token, one, answer
-    with engine.begin() as connection:
-        ours = work.finish(connection, work.ASK, {i: token for i, (token, *_) in answered.items()})
-        _remember(connection, [answered[id_][1:] for id_ in sorted(ours)])
-        work.reschedule(connection, work.ASK, later)
+    write(engine, lambda connection: _remember(connection, answered, later))
     return len(due)
 
 
@@ -72,17 +75,28 @@ def _answer(api: StripeApi, one: Unattributed) -> Answer:
     return Answer(claims=said if sessions else (Claim(payment=one.payment),))
 
 
-def _remember(connection: Connection, found: list[tuple[Unattributed, Answer]]) -> None:
+def _remember(
+    connection: Connection,
+    answered: Mapping[int, tuple[int, Unattributed, Answer]],
+    later: Mapping[int, tuple[int, float]],
+) -> None:
     """Write down the answers, under the same locks as what webhook events say."""
-    told = [(one, answer) for one, answer in found if answer.invoices or answer.claims]
-    scoped = [((one.account, one.livemode), one.payment, answer) for one, answer in told]
+    wanted = [item[1:] for item in answered.values() if item[2].invoices or item[2].claims]
     identities.lock(
         connection,
-        {(*scope, one) for scope, payment, answer in scoped for one in (payment, *answer.invoices)},
+        {
+            (one.account, one.livemode, object_id)
+            for one, answer in wanted
+            for object_id in (one.payment, *answer.invoices)
+        },
     )
+    ours = work.finish(connection, work.ASK, {i: token for i, (token, *_) in answered.items()})
+    told = [(one, answer) for one, answer in wanted if one.id in ours]
+    scoped = [((one.account, one.livemode), one.payment, answer) for one, answer in told]
     refs = ((s, Ref(payment, one)) for s, payment, answer in scoped for one in answer.invoices)
     identities.add_refs(connection, refs)
     ledger.add_claims(
         connection, ((s, claim) for s, _, answer in scoped for claim in answer.claims)
     )
     webhook_events.process_again(connection, [one.id for one, _ in told])
+    work.reschedule(connection, work.ASK, later)

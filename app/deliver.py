@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import retry
@@ -242,6 +242,9 @@ def _unfit(destination: Destination, row: Leased) -> tuple[str, str] | None:
         return "dead", f"{MAY_HAVE_ARRIVED}: a worker died when it was being posted"
     if row.crashes >= POISON:
         return "dead", f"poison: {POISON} workers died with it in hand"
+    if (row.attempts > 1 or row.crashes) and row.age >= _limit(destination):
+        # An earlier try may have arrived unseen; from here on it would count a second time.
+        return "dead", f"gave up after {_limit(destination) / retry.DAY:.0f} days"
     limit = destination.lateness
     if limit and row.event_age > limit.total_seconds():
         age = timedelta(seconds=int(row.event_age))
@@ -257,7 +260,7 @@ def _written(lane: Lane, write: Callable[[Connection], Written]) -> Written:
         try:
             with lane.engine.begin() as connection:
                 return write(connection)
-        except (InterfaceError, OperationalError, PoolTimeout) as error:
+        except (InterfaceError, InternalError, OperationalError, PoolTimeout) as error:
             if monotonic() > lane._ends + PERSIST:
                 raise
             name, kind = lane.destination.name, type(error).__name__

@@ -114,10 +114,10 @@ class Drain:
         for lane in due & (self._destinations.keys() | self._asides.keys()):
             self._serve(lane)
         done = 0
-        if work.PROCESS in due:
-            done += process(self._engine, self._settings)
         if work.RELEASE in due:
             done += release_ended_holds(self._engine, self._settings)
+        if work.PROCESS in due:
+            done += process(self._engine, self._settings)
         return done > 0
 
     def _serve(self, lane: str) -> None:

@@ -3,24 +3,42 @@ is kept, and `process` reads it."""
 
 import json
 import random
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from app.core import retry
 from app.core.envelope import parse
 from app.core.reading.shapes import id_of, mapping
 from app.store import webhook_events, work
+from app.store.db import write
 from app.store.webhook_events import Thin
 from app.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable, is_path
 
 BATCH = 20
-LEASE = BATCH * 40.0  # seconds: three requests for each, of at most two tries of eleven seconds
+LEASE = BATCH * 70.0  # seconds: three requests for each, of at most two tries of eleven seconds
 REFUSED_AGAIN = 300.0  # seconds until a key may have been given the permission that it lacks
 NEEDS_KEY = "a thin event carries no object: set STRIPE_API_KEY, then `bridge replay --quarantined`"
 
 log = structlog.get_logger()
+
+
+@dataclass
+class Found:
+    """What became of each, {id: (token, ...)}: told by its twin, fetched, gone, or later."""
+
+    told: dict[int, tuple[int, str]] = field(default_factory=dict)
+    fetched: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    gone: dict[int, tuple[int, str]] = field(default_factory=dict)
+    later: dict[int, tuple[int, float]] = field(default_factory=dict)
+
+    def remember(self, connection: Connection) -> None:
+        webhook_events.hydrated(connection, self.fetched)
+        webhook_events.end_thin(connection, self.told, "ignored")
+        webhook_events.end_thin(connection, self.gone, "quarantined")
+        work.reschedule(connection, work.HYDRATE, self.later)
 
 
 def hydrate(engine: Engine, api: StripeApi | None) -> int:
@@ -32,33 +50,39 @@ def hydrate(engine: Engine, api: StripeApi | None) -> int:
     with engine.begin() as connection:
         due = webhook_events.lease_thin(connection, BATCH, LEASE)
         twins = webhook_events.kept_of(connection, {key for one in due if (key := _twin_key(one))})
-    told: dict[int, tuple[int, str]] = {}
-    fetched: dict[int, tuple[int, bytes]] = {}
-    gone: dict[int, tuple[int, str]] = {}
-    later: dict[int, tuple[int, float]] = {}
+    found = Found()
+    away = 0.0  # seconds until Stripe may be in reach again
     for one in due:
         if (key := _twin_key(one)) in twins and key:
-            told[one.id] = one.token, f"its snapshot twin {key[2]} tells it"
+            found.told[one.id] = one.token, f"its snapshot twin {key[2]} tells it"
         elif api is None:
-            gone[one.id] = one.token, NEEDS_KEY
+            found.gone[one.id] = one.token, NEEDS_KEY
+        elif away:
+            found.later[one.id] = one.token, away
         else:
-            try:
-                fetched[one.id] = one.token, json.dumps(_snapshot(api, one)).encode()
-            except (StripeMissing, LookupError) as error:
-                gone[one.id] = one.token, _why(error)
-            except StripeRefused as error:
-                log.error("hydrate.refused", webhook_event=one.event_id, reason=str(error))
-                later[one.id] = one.token, REFUSED_AGAIN
-            except StripeUnavailable as error:
-                log.warning("hydrate.unavailable", webhook_event=one.event_id, reason=str(error))
-                wait = retry.delay(one.attempts, one.age, random.uniform, error.retry_after)
-                later[one.id] = one.token, wait
-    with engine.begin() as connection:
-        webhook_events.hydrated(connection, fetched)
-        webhook_events.end_thin(connection, told, "ignored")
-        webhook_events.end_thin(connection, gone, "quarantined")
-        work.reschedule(connection, work.HYDRATE, later)
+            away = _fetch(api, one, found)
+    write(engine, found.remember)
     return len(due)
+
+
+def _fetch(api: StripeApi, one: Thin, found: Found) -> float:
+    """Ask Stripe for one; seconds until it is worth asking again, 0 if it answered."""
+    try:
+        found.fetched[one.id] = one.token, json.dumps(_snapshot(api, one)).encode()
+    except (StripeMissing, LookupError) as error:
+        found.gone[one.id] = one.token, _why(error)
+    except StripeRefused as error:
+        log.error("hydrate.refused", webhook_event=one.event_id, reason=str(error))
+        if one.age > retry.GIVE_UP:
+            found.gone[one.id] = one.token, str(error)
+        else:
+            found.later[one.id] = one.token, REFUSED_AGAIN
+    except StripeUnavailable as error:
+        log.warning("hydrate.unavailable", webhook_event=one.event_id, reason=str(error))
+        wait = retry.delay(one.attempts, one.age, random.uniform, error.retry_after)
+        found.later[one.id] = one.token, wait
+        return wait
+    return 0.0
 
 
 def _twin_key(one: Thin) -> tuple[str, bool, str] | None:

@@ -24,6 +24,7 @@ from app.store import (
     identities,
     subscription_states,
     subscriptions,
+    work,
 )
 from app.store.catalogue import ItemKey
 from app.store.identities import Scope, Scoped
@@ -34,6 +35,8 @@ from app.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavai
 BATCH = 200
 CHUNK = 1000  # seconds of subscriptions in memory at once: a coupon may be on all of them
 QUESTIONS = 50  # to Stripe's API in one go
+AGAIN = 0  # the row of work that is no webhook event's: only to look once more
+SOON = 60.0  # seconds until Stripe may be in reach again
 ASK_AGAIN = 86_400.0  # seconds until Stripe is asked again for what it did not have
 MISSHAPEN = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
@@ -127,6 +130,10 @@ def _complete(engine: Engine, settings: Settings, api: StripeApi) -> int:
             keys = {(*scope, item.kind, item.id) for scope, _, item in answers.items}
             _measure(connection, subscription_states.depending(connection, keys))
             _tell(connection, settings, known)
+    if lacking:
+        unasked = {one.key for one in lacking} - answers.checked
+        with engine.begin() as connection:
+            work.put(connection, work.MEASURE, [AGAIN], SOON if unasked else ASK_AGAIN)
     return len(answers.checked)
 
 
@@ -139,20 +146,23 @@ def _tell(connection: Connection, settings: Settings, known: Collection[Scoped])
 
 def _answers(api: StripeApi, lacking: Sequence[Lacking]) -> Answers:
     """Each object is asked for once. What Stripe does not have, or refuses to show, counts as
-    asked for; when it is out of reach, the rest waits for the next time."""
+    asked for; while it is out of reach of an account, the rest of that waits."""
     questions: dict[tuple[Scope, str, str], set[ItemKey]] = defaultdict(set)
     for one in lacking:
         account, livemode, kind, item_id = one.key
         name = kind.partition(".")[0]
         about = one.subscription if name == "discount" else item_id
         questions[(account, livemode), name, about].add(one.key)
-    answers = Answers()
+    answers, away = Answers(), set[Scope]()
     for (scope, name, about), keys in questions.items():
+        if scope in away:
+            continue
         try:
             found = _ask(api, name, about, scope[0])
         except StripeUnavailable as error:
             log.warning("measure.stripe_unavailable", reason=str(error))
-            break
+            away.add(scope)
+            continue
         except (StripeMissing, StripeRefused) as error:
             log.warning("measure.stripe_has_not", reason=str(error))
             found = {}

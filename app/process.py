@@ -44,7 +44,10 @@ MOST_IDS = 2_000  # of one webhook event
 PAUSE = 0.05  # seconds, at most, before a batch that lost a race is begun again
 ASK_AFTER = 120.0  # seconds: what speaks for a payment mostly comes with it
 TWIN_WITHIN = 60.0  # seconds in which a thin event's snapshot twin mostly comes
-UNWRITABLE = (DBAPIError, RecursionError, TypeError, ValueError)
+UNWRITABLE = (
+    *(DBAPIError, RecursionError),
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+)
 
 log = structlog.get_logger()
 
@@ -263,7 +266,7 @@ def _remember(connection: Connection, settings: Settings, batch: Batch) -> None:
     )
     worth = [kept.id for _, kept, one in scoped if one.snapshot or one.catalogue]
     work.put(connection, work.MEASURE, worth)
-    if settings.stripe_api_key:
+    if settings.stripe_api_key and settings.standalone_payments == "hold":
         # A charge without payment intent cannot be asked about.
         intents = [k.id for _, k, one in scoped if one.payment and one.payment.id[:3] == "pi_"]
         work.put(connection, work.ASK, intents, ASK_AFTER)

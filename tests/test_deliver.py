@@ -498,6 +498,23 @@ def test_when_the_dedupe_window_ends_it_is_dead_with_the_last_words(
     assert schedule(engine) == {2: (1, 0, False)}
 
 
+def test_what_may_have_arrived_is_not_sent_again_once_the_window_ended(
+    engine: Engine, amplitude: Settings, tools: Receiver
+) -> None:
+    tools.script = lambda post: refusal(500, b"oh no")
+    owe(engine, amplitude, 1)
+    serve(engine, amplitude)
+    sql(engine, "UPDATE deliveries SET created_at = created_at - interval '7 days'")
+    sql(engine, "UPDATE work SET due_at = clock_timestamp()")
+    tools.script = lambda post: None
+
+    serve(engine, amplitude)
+
+    assert states(engine) == {1: ("dead", "gave up after 7 days")}
+    assert schedule(engine) == {}
+    assert tools.snapshot().amplitude.distinct == 0
+
+
 # The breaker
 
 

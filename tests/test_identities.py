@@ -1,6 +1,7 @@
 """Whose it is, by the command line: lists, one object, and a person's word."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,34 @@ def test_what_lacks_more_than_an_identity_is_not_waited_for_a_second_time(
     assert done == Linked(released=1, told=0)
     assert told(engine) == [("refund:re_1", "released", {"user_id": "42"}, "linked by hand")]
     assert rows(engine, "SELECT * FROM work WHERE lane = 'release'") == []
+
+
+def test_what_was_withheld_leaves_net_of_tax_where_that_is_the_setting(
+    engine: Engine, with_destinations: Callable[..., Settings]
+) -> None:
+    withholding = replace(
+        with_destinations(amplitude={"api_key": "0123456789abcdef0123456789abcdef"}),
+        identity_fallback="none",
+        revenue="net_of_tax",
+    )
+    invoice = an_invoice(total_taxes=[{"amount": 190}])
+    processed(engine, withholding, event(1, "invoice.paid", invoice))
+    hold_over(engine, withholding)
+
+    with engine.begin() as connection:
+        link(connection, withholding, OWN, "cus_1", {"user_id": "42"}, who="me", why="")
+
+    [(payload,)] = rows(engine, "SELECT payload FROM deliveries")
+    assert json.loads(payload)["revenue"] == 10.0
+
+
+def test_a_person_may_come_back_to_what_was_said_first(engine: Engine, settings: Settings) -> None:
+    for user in ("a", "b", "a"):
+        with engine.begin() as connection:
+            link(connection, settings, OWN, "cus_1", {"user_id": user}, who="me", why="")
+    processed(engine, settings, event(1, "invoice.paid", an_invoice()))
+
+    assert told(engine) == [("payment:in_1", "released", {"user_id": "a"}, "linked by hand")]
 
 
 def test_ids_in_the_object_itself_go_before_a_persons_word(

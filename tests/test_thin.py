@@ -441,6 +441,37 @@ def test_a_replay_asks_for_a_payment_that_was_kept_before_there_was_a_key(
     assert booked(engine) == [("", "payment:pi_1", 900)]
 
 
+def test_two_webhook_events_of_one_payment_leave_no_row_to_ask_for_ever(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    for number in (1, 2):
+        processed(engine, with_key, event(number, "payment_intent.succeeded", an_intent()))
+    due_now(engine)
+    while ask(engine, api):
+        pass
+    process(engine, with_key)
+
+    assert booked(engine) == [("", "payment:pi_1", 900)]
+    due_now(engine)
+    while ask(engine, api):
+        pass
+    assert rows(engine, "SELECT * FROM work WHERE lane = 'ask'") == []
+
+
+def test_while_stripe_is_out_of_reach_one_question_stands_for_all(
+    engine: Engine, with_key: Settings, stripe_side: FakeStripe, api: StripeApi
+) -> None:
+    for number in range(3):
+        intent = an_intent(id=f"pi_{number}")
+        processed(engine, with_key, event(number, "payment_intent.succeeded", intent))
+    stripe_side.fail("/v1/invoice_payments", 503, times=2)  # the library asks twice
+    due_now(engine)
+
+    assert ask(engine, api) == 3
+    assert len(stripe_side.requests) == 2
+    assert rows(engine, "SELECT count(*) FROM work WHERE lane = 'ask'") == [(3,)]
+
+
 # What a subscription was worth
 
 

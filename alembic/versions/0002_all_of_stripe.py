@@ -41,6 +41,7 @@ ALTER TABLE revenue_entries ALTER COLUMN discount_minor DROP NOT NULL;
 ALTER TABLE revenue_entries ALTER COLUMN out_of_band DROP NOT NULL;
 ALTER TABLE revenue_entries ALTER COLUMN out_of_band DROP DEFAULT;
 ALTER TABLE revenue_entries ADD COLUMN dispute text;
+CREATE INDEX revenue_entries_webhook_event ON revenue_entries (webhook_event_id);
 """
 
 TOLD = """

@@ -108,7 +108,7 @@ def _way(connection: Any, row: Row) -> dict[str, Any]:
     return {
         "webhook_event": dict(row),
         "understood": keys,
-        "revenue_entries": [dict(one) for one in browse.entries_of(connection, row["id"], keys)],
+        "revenue_entries": [dict(one) for one in browse.entries_of(connection, row, keys)],
         "analytics_events": [
             {**one, "deliveries": [dict(d) for d in sent if d["analytics_event_id"] == one["id"]]}
             for one in told

@@ -7,6 +7,7 @@ ends: so every order of the same webhook events ends in the same words.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any, Literal
 
 from app.core.analytics import Identity
@@ -97,7 +98,13 @@ def settle(fact: Fact, known: Known, rules: Rules, *, final: bool) -> Settled | 
     if link is None and not final:
         return None
     if link is None and rules.fallback == "none":
-        return Settled(name=told.name, identity=Identity(), withheld=NOBODY)
+        return Settled(
+            name=told.name,
+            identity=Identity(),
+            withheld=NOBODY,
+            properties=told.properties,
+            tax_minor=told.tax_minor,
+        )
     customer = next(iter(known.customers), None)
     return Settled(
         name=told.name,
@@ -129,12 +136,20 @@ def _told(fact: Fact, known: Known, *, final: bool) -> _Told | None:
 
 def _change(change: PlanChange, name: str, known: Known, *, final: bool) -> _Told | None:
     """Up or down by what both sides are worth a month, now that the catalogue may know."""
-    before, after = (monthly(items, known.prices) for items in (change.before, change.after))
+    before, after = (_worth(items, known) for items in (change.before, change.after))
     if before is None or after is None:
         return _Told(name, withheld="a price's worth is unknown") if final else None
     if before == after:
         return _Told(name, withheld="worth the same a month")
     return _Told("subscription_upgraded" if after > before else "subscription_downgraded")
+
+
+def _worth(items: list[dict[str, Any]], known: Known) -> Fraction | None:
+    """Unknown, too, where a price is none that could be calculated with."""
+    try:
+        return monthly(items, known.prices)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return None
 
 
 def awaited_prices(fact: Fact) -> frozenset[str]:
@@ -176,7 +191,7 @@ def _link(fact: Fact, known: Known, rules: Rules, *, final: bool) -> Link | None
         if link.source == MANUAL
     ]
     if by_hand:
-        return max(by_hand, key=lambda link: link.stated_at)
+        return max(by_hand, key=_last_said)
     asked = _asked_first(fact, known)
     if asked is None and not final:
         return None
@@ -231,10 +246,13 @@ def _of_checkout(link: Link) -> bool:
 
 
 def _consent(known: Known, speaker: Link | None) -> str | None:
-    """What was said nearest to the fact: a link that names nobody may still refuse."""
-    if speaker is not None and speaker.consent:
-        return speaker.consent
-    for level in (*known.way, *known.customers):
-        if said := [link for link in known.links(level) if link.consent]:
-            return max(said, key=lambda link: (link.stated_at, link.consent or "")).consent
-    return None
+    """The last word of the ids that speak and of all around them: one that names nobody may still
+    refuse."""
+    around = [link for one in (*known.way, *known.customers) for link in known.links(one)]
+    said = [link for link in (*around, *([speaker] if speaker else [])) if link.consent]
+    last = max(said, key=lambda link: (_last_said(link), link.consent or ""), default=None)
+    return last.consent if last else None
+
+
+def _last_said(link: Link) -> datetime:
+    return link.last_stated_at or link.stated_at

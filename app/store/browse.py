@@ -80,14 +80,21 @@ def way_of(connection: Connection, event_id: str) -> list[Row]:
     return _rows(connection, query, {"event_id": event_id})
 
 
-def entries_of(connection: Connection, webhook_event: int, keys: Sequence[str]) -> list[Row]:
+def entries_of(connection: Connection, webhook_event: Row, keys: Sequence[str]) -> list[Row]:
     """Revenue entries that this webhook event booked, or that its facts' keys name."""
     query = """
         SELECT key, kind, minor, currency, tax_minor, occurred_at, recorded_at, webhook_event_id
-        FROM revenue_entries WHERE webhook_event_id = :id OR key = ANY(CAST(:keys AS text[]))
+        FROM revenue_entries
+        WHERE webhook_event_id = :id
+           OR (account = :account AND livemode = :livemode AND key = ANY(CAST(:keys AS text[])))
         ORDER BY id
     """
-    return _rows(connection, query, {"id": webhook_event, "keys": list(keys)})
+    return _rows(connection, query, _of(webhook_event, keys))
+
+
+def _of(webhook_event: Row, keys: Sequence[str]) -> dict[str, object]:
+    scope = {name: webhook_event[name] for name in ("id", "account", "livemode")}
+    return {**scope, "keys": list(keys)}
 
 
 def told_of(connection: Connection, webhook_event: Row, keys: Sequence[str]) -> list[Row]:
@@ -103,13 +110,7 @@ def told_of(connection: Connection, webhook_event: Row, keys: Sequence[str]) -> 
                AND e.key = ANY(CAST(:keys AS text[])))
         ORDER BY e.id
     """
-    values = {
-        "id": webhook_event["id"],
-        "account": webhook_event["account"],
-        "livemode": webhook_event["livemode"],
-        "keys": list(keys),
-    }
-    return _rows(connection, query, values)
+    return _rows(connection, query, _of(webhook_event, keys))
 
 
 def deliveries_of(connection: Connection, analytics_events: Sequence[int]) -> list[Row]:

@@ -1,6 +1,8 @@
 """The engine: how every process of ours connects to Postgres."""
 
-from time import monotonic
+from collections.abc import Callable
+from random import uniform
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import orjson
@@ -8,11 +10,13 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.types.array import ListBinaryDumper
 from psycopg.types.json import set_json_loads
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 APPLICATION = "bridge"
 MIGRATION_LOCK = 7_203_514_001  # an advisory lock; any constant that nothing else takes
+TRIES = 5
 GRACE = 1.0  # seconds for an answer after `statement_timeout`, which the server itself observes
 
 Value = TypeVar("Value")
@@ -60,6 +64,18 @@ def make_engine(
     event.listen(engine, "do_connect", connect)
     event.listen(engine, "connect", _adapt)
     return engine
+
+
+def write(engine: Engine, wrote: Callable[[Connection], None]) -> None:
+    """One transaction; again if Postgres broke it, as a deadlock with another one does."""
+    for tries in range(1, TRIES + 1):
+        try:
+            with engine.begin() as connection:
+                return wrote(connection)
+        except OperationalError:
+            if tries == TRIES:
+                raise
+            sleep(uniform(0, 0.2 * tries))
 
 
 class Patient(psycopg.Connection[Any]):

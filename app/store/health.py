@@ -24,7 +24,10 @@ def failed(
         INSERT INTO destinations_health AS h (destination, failures, reason, timed_out)
         VALUES (:destination, :requests, :reason, :timed_out)
         ON CONFLICT (destination) DO UPDATE SET failures = h.failures + :requests, reason = :reason,
-            changed_at = clock_timestamp(), timed_out = h.timed_out OR :timed_out,
+            -- Only a suspension outlives what was claimed before it; a failure ends with a success.
+            changed_at = CASE WHEN h.failures + :requests >= :breaks
+                THEN clock_timestamp() ELSE h.changed_at END,
+            timed_out = h.timed_out OR :timed_out,
             openings = h.openings + (h.failures + :requests >= :breaks)::int,
             suspended_until = CASE WHEN h.failures + :requests >= :breaks
                 THEN greatest(h.suspended_until, clock_timestamp() + make_interval(secs => least(

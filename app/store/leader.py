@@ -43,5 +43,9 @@ class Leadership:
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         connection.detach()  # never the pool's again: it has settings and a lock of its own
         limit = round(self._silence * 1000)
-        connection.execute(text(f"SET idle_session_timeout = {limit}"))
+        try:
+            connection.execute(text(f"SET idle_session_timeout = {limit}"))
+        except DBAPIError:
+            connection.close()
+            raise
         return connection

@@ -68,7 +68,11 @@ def add_payments(connection: Connection, found: Iterable[tuple[Kept, Payment]]) 
         }
         for kept, payment in found
     ]
-    insert_rows(connection, payments, rows)
+    # Of before it was kept who told of a payment: whoever tells of it again.
+    told_by = """(payment, account, livemode) DO UPDATE
+        SET webhook_event_id = excluded.webhook_event_id WHERE payments.webhook_event_id IS NULL"""
+    once = {(row["account"], row["livemode"], row["payment"]): row for row in reversed(rows)}
+    insert_rows(connection, payments, list(once.values()), conflict=told_by)
 
 
 def add_claims(connection: Connection, found: Iterable[tuple[Scope, Claim]]) -> None:
@@ -152,7 +156,8 @@ def paid(connection: Connection, objects: Collection[Scoped]) -> dict[Scoped, Pa
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unattributed:
     """A leased payment that nobody claims; `id` is the webhook event's that told of it.
-    `settled`: meanwhile somebody does. `age` is seconds since it was received."""
+    `settled`: meanwhile somebody does, or another webhook event asks for it. `age` is seconds
+    since it was received."""
 
     id: int
     token: int
@@ -167,13 +172,15 @@ class Unattributed:
 LEASE_UNATTRIBUTED = text(f"""
 {work.LEASED}
 SELECT l.ref_id AS id, l.token, l.attempts,
-       extract(epoch FROM clock_timestamp() - p.recorded_at)::float8 AS age,
-       p.account, p.livemode, p.payment,
-       EXISTS (SELECT 1 FROM payment_claims c WHERE c.payment = p.payment
+       extract(epoch FROM clock_timestamp() - coalesce(p.recorded_at, clock_timestamp()))::float8
+           AS age,
+       coalesce(p.account, '') AS account, coalesce(p.livemode, false) AS livemode,
+       coalesce(p.payment, '') AS payment,
+       p.payment IS NULL OR EXISTS (SELECT 1 FROM payment_claims c WHERE c.payment = p.payment
                AND c.account = p.account AND c.livemode = p.livemode)
        OR EXISTS (SELECT 1 FROM stripe_refs r WHERE r.child = p.payment AND NOT r.customer
                   AND r.account = p.account AND r.livemode = p.livemode) AS settled
-FROM leased l JOIN payments p ON p.webhook_event_id = l.ref_id
+FROM leased l LEFT JOIN payments p ON p.webhook_event_id = l.ref_id
 """)
 
 

@@ -217,6 +217,7 @@ revenue_entries = Table(
     Column("dispute", Text),
     UniqueConstraint("account", "livemode", "key", name="revenue_entries_booked_once"),
     Index("revenue_entries_date", "effective_date", "currency"),
+    Index("revenue_entries_webhook_event", "webhook_event_id"),
 )
 analytics_events = Table(
     "analytics_events",

@@ -115,7 +115,7 @@ def test_a_payment_that_a_session_claims_has_its_tax_and_discount_at_its_own_tim
 
 
 def test_a_payment_that_only_the_setting_books_has_neither() -> None:
-    assert standalone_payment(PAYMENT, None) == a_fact({})
+    assert standalone_payment(PAYMENT, Claim(payment=PAYMENT.id)) == a_fact({})
 
 
 def test_a_charge_without_payment_intent_is_a_payment_by_its_own_id() -> None:

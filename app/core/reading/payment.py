@@ -45,17 +45,17 @@ def intent_succeeded(intent: Json, announced: datetime, _previous: Json | None) 
     )
 
 
-def standalone_payment(payment: Payment, claim: Claim | None) -> Fact:
-    """The fact that a payment becomes once a Checkout Session, the charge itself, or the setting
-    (`claim` is None) says that it pays no invoice."""
+def standalone_payment(payment: Payment, claim: Claim) -> Fact:
+    """The fact that a payment becomes once a Checkout Session, the charge itself, Stripe's API or
+    the setting says that it pays no invoice."""
     money = payment.money
     intent = payment.id if payment.id != payment.charge else None
-    tax = Money(claim.tax_minor if claim else 0, money.currency)
-    discount = Money(claim.discount_minor if claim else 0, money.currency)
+    tax = Money(claim.tax_minor, money.currency)
+    discount = Money(claim.discount_minor, money.currency)
     properties = {
         "payment_intent_id": intent,
         "charge_id": payment.charge,
-        "checkout_session_id": claim.session if claim else None,
+        "checkout_session_id": claim.session,
         "customer_id": payment.customer,
         "amount": money.number,
         "amount_net_of_tax": Money(money.minor - tax.minor, money.currency).number,
