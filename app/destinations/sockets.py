@@ -110,6 +110,9 @@ def _connected(connection: HTTPConnection) -> socket.socket:
             failure = error
     if isinstance(failure, TimeoutError):
         raise ConnectTimeoutError(connection, "connect timed out") from failure
+    if isinstance(failure, (BrokenPipeError, ConnectionResetError)):
+        # urllib3 passes over these two, as if the request had been sent, and then has no socket.
+        raise ConnectionAbortedError("cut while connecting") from failure
     raise failure or OSError("no address")
 
 

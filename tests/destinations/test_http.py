@@ -1,5 +1,6 @@
 """The HTTP module against real sockets: what a hostile, slow or broken peer can and cannot do."""
 
+import errno
 import shutil
 import socket
 import ssl
@@ -175,6 +176,18 @@ def test_a_reset_is_no_answer() -> None:
 
     with serving(reset) as port:
         assert post(port) == Response(None, "ConnectionReset")
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError, BrokenPipeError])
+def test_a_connection_that_is_cut_while_it_is_made_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    def connect(*_: object) -> None:
+        raise error(errno.ECONNRESET, "cut")
+
+    monkeypatch.setattr("app.destinations.sockets._Socket.connect", connect)
+
+    assert post(1) == Response(None, "ConnectionAborted")
 
 
 def test_nobody_listening_and_no_such_name_are_no_answer() -> None:
