@@ -187,7 +187,7 @@ def test_a_connection_that_is_cut_while_it_is_made_is_no_answer(
 
     monkeypatch.setattr("app.destinations.sockets._Socket.connect", connect)
 
-    assert post(1) == Response(None, "ConnectionAborted")
+    assert post(1) == Response(None, "ConnectionAborted", sent=False)
 
 
 def test_nobody_listening_and_no_such_name_are_no_answer() -> None:
