@@ -3,7 +3,7 @@
 import sys
 
 from tests.guards.guards import GUARDS
-from tests.guards.run import SOME_FAILED, copy, tests, without
+from tests.guards.run import SOME_FAILED, copy, outcome, without
 
 
 def main(words: str) -> int:
@@ -12,7 +12,7 @@ def main(words: str) -> int:
     with copy() as project:
         for number, guard in enumerate(wanted, 1):
             with without(guard, project):
-                ran = tests(project, guard.held_by)
+                ran = outcome(project, guard.held_by)
             held = ran.code == SOME_FAILED
             untested += not held
             said = "its test fails" if held else f"NOT HELD (pytest's exit code {ran.code})"

@@ -64,10 +64,10 @@ INGRESS = (
     ),
     Guard(
         "a body is bounded",
-        "app/webhook.py",
-        "MAX_BODY = 1024 * 1024",
-        "MAX_BODY = 64 * 1024 * 1024",
-        (f"{DOOR}::test_a_mebibyte_is_kept_and_a_byte_more_is_not",),
+        "app/web.py",
+        'app.config["MAX_CONTENT_LENGTH"] = webhook.MAX_BODY',
+        'app.config["MAX_CONTENT_LENGTH"] = None',
+        (f"{DOOR}::test_two_mebibytes_are_refused_unread",),
     ),
     Guard(
         "only JSON is read",
@@ -121,12 +121,12 @@ UNDERSTANDING = (
     rows = connection""",
         """    \"\"\")
     rows = connection""",
-        (PROCESS,),
+        (f"{PROCESS}::test_the_setting_books_no_payment_that_names_its_invoice",),
     ),
     Guard(
         "a session id rides only near the checkout",
         "app/core/identity.py",
-        "if near or name not in SESSION_IDS}",
+        "if near or name not in OF_A_VISIT}",
         "if True}",
         ("tests/core/test_identity.py",),
     ),
@@ -142,7 +142,7 @@ UNDERSTANDING = (
         "app/release.py",
         "for name, value in properties.items() if name in leave}",
         "for name, value in properties.items()}",
-        ("tests/test_one_payment.py",),
+        ("tests/test_one_payment.py::test_a_property_that_is_not_listed_does_not_leave",),
     ),
 )
 EGRESS = (
@@ -165,7 +165,7 @@ EGRESS = (
         "app/destinations/http.py",
         "        if len(kept) >= ANSWER_CAP:",
         "        if False:",
-        (f"{HTTP}::test_a_megabyte_is_cut_at_the_cap", HTTP),
+        (f"{HTTP}::test_a_megabyte_is_cut_at_the_cap",),
     ),
     Guard(
         "a deadline that dripping does not outlive",
@@ -202,7 +202,7 @@ REDIS = (
         "workers/jobs.py",
         "        if self.func_name != JOB or self.args or self.kwargs:",
         "        if False:",
-        (JOBS,),
+        (f"{JOBS}::test_a_job_that_is_not_the_drain_is_refused",),
     ),
     Guard(
         "a planted success callback does not run",
@@ -256,21 +256,24 @@ ENGINE = (
         "app/replay.py",
         "window is not None and dead.age > window.total_seconds()",
         "False",
-        ("tests/test_replay.py",),
+        (
+            "tests/test_replay.py"
+            "::test_a_dead_delivery_past_the_window_is_refused_unless_duplicates_are_allowed",
+        ),
     ),
     Guard(
         "one sweep leads",
         "app/store/leader.py",
         'f"SELECT pg_try_advisory_lock({SWEEP_LOCK})"',
         '"SELECT true"',
-        ("tests/test_sweep.py",),
+        ("tests/test_sweep.py::test_one_leads_and_goes_on_leading",),
     ),
     Guard(
         "a lane has so many slots",
         "app/slots.py",
         "            taken = work.take_slot(connection, lane, self._most, LEASE)",
         "            taken = work.take_slot(connection, lane, 1_000, LEASE)",
-        (DELIVER, "tests/test_slots.py"),
+        (f"{DELIVER}::test_no_more_than_the_lanes_workers_post_at_once",),
     ),
     Guard(
         "nobody waits long for a writer that hangs",

@@ -63,7 +63,7 @@ def without(guard: Guard, project: Path) -> Iterator[None]:
         file.write_text(text)
 
 
-def tests(project: Path, held_by: Sequence[str]) -> Ran:
+def outcome(project: Path, held_by: Sequence[str]) -> Ran:
     """What pytest says of these tests in the copy."""
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     done = subprocess.run(
