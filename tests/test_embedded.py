@@ -131,11 +131,20 @@ def test_after_a_kill_of_everything_the_next_one_recovers(data_dir: Path) -> Non
         assert connection.execute("SELECT 1").fetchall() == [(1,)]
 
 
+HEAR = """
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_ends_everything_in_order(data_dir: Path, name: str) -> None:
-    # As a shell's `&` does, the way it is started leaves SIGINT ignored.
+    # It hears SIGHUP although these tests may run under `nohup`; and, as with a shell's `&`, the
+    # way it is started leaves SIGINT ignored.
+    hearing = [sys.executable, "-c", HEAR]
     ignoring = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"]
-    holder, postgres, valkey, run_dir = hold(data_dir, *ignoring)
+    holder, postgres, valkey, run_dir = hold(data_dir, *hearing, *ignoring)
     holder.send_signal(signal.Signals[name])
     time.sleep(0.05)
     holder.send_signal(signal.Signals[name])  # the impatient second one changes nothing

@@ -15,6 +15,7 @@ COPIED = [
     *("app", "workers", "tests", "alembic", "docs"),
     *("pyproject.toml", "README.md", "CHANGELOG.md", ".env.example", "Procfile"),
 ]
+STORELESS = ("tests/core/", "tests/destinations/", "tests/test_log.py", "tests/test_together.py")
 SOME_FAILED = 1  # pytest's exit code
 
 
@@ -27,6 +28,11 @@ class Guard:
     here: str
     without: str
     held_by: tuple[str, ...]
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether its tests need no stores."""
+        return all(one.startswith(STORELESS) for one in self.held_by)
 
 
 @dataclass(frozen=True, slots=True)
