@@ -121,3 +121,8 @@ def test_before_basil_a_refund_beside_other_ways_back_does_not_say_how_much(
 
 def test_what_a_credit_note_does_not_say_is_left_out() -> None:
     assert read("credit_note.created", a_note(reason=None)) == issued(tax=None, reason=None)
+
+
+@pytest.mark.parametrize("type_", ["credit_note.updated", "credit_note.voided"])
+def test_a_later_word_on_a_credit_note_only_says_whose_it_is(type_: str) -> None:
+    assert read(type_, a_note(status="void")) == Reading(refs=issued().refs)

@@ -64,6 +64,8 @@ WHOLE: dict[str, Json] = {
         for name in ("created", "updated", "funds_withdrawn", "funds_reinstated", "closed")
     },
     "credit_note.created": a_note(type="post_payment", refunds=[{"amount_refunded": 595}]),
+    "credit_note.updated": a_note(),
+    "credit_note.voided": a_note(status="void"),
     **{
         f"customer.{name}": {"id": "cus_1", "object": "customer", "metadata": {"user_id": "u"}}
         for name in ("created", "updated")
@@ -209,7 +211,7 @@ def test_whichever_webhook_event_tells_a_fact_it_is_the_same() -> None:
     "type_",
     [
         *("invoice.created", "invoice.updated", "invoice.upcoming"),  # amounts may still change
-        *("credit_note.updated", "charge.pending", "charge.failed", "payment_intent.processing"),
+        *("invoice.sent", "charge.pending", "charge.failed", "payment_intent.processing"),
         *("made.up", ""),
     ],
 )

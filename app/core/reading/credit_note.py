@@ -34,9 +34,19 @@ def created(note: Json, _announced: datetime, _previous: Json | None) -> Reading
         invoice=invoice,
         properties=shapes.given(properties),
     )
-    refs = [Ref(note_id, invoice)]
-    refs += [Ref(one, buyer, customer=True) for one in (note_id, invoice) if buyer]
-    return Reading(facts=(fact,), refs=tuple(refs))
+    return Reading(facts=(fact,), refs=_refs(note_id, invoice, buyer))
+
+
+def linked(note: Json, _announced: datetime, _previous: Json | None) -> Reading:
+    """credit_note.updated, credit_note.voided: only whose it is. A note moves no money of its own,
+    so there is nothing to take back."""
+    invoice = shapes.id_of(note.get("invoice")) or text(note, "invoice")
+    return Reading(refs=_refs(text(note, "id"), invoice, shapes.customer(note)))
+
+
+def _refs(note_id: str, invoice: str, buyer: str | None) -> tuple[Ref, ...]:
+    belongs = [Ref(one, buyer, customer=True) for one in (note_id, invoice) if buyer]
+    return (Ref(note_id, invoice), *belongs)
 
 
 def _number(note: Json, minor: int | None) -> float | None:

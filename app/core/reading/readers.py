@@ -56,6 +56,8 @@ READERS: dict[str, Callable[[Json, datetime, Json | None], Reading]] = {
     "charge.dispute.funds_reinstated": dispute.moved,
     "charge.dispute.closed": dispute.closed,
     "credit_note.created": credit_note.created,
+    "credit_note.updated": credit_note.linked,
+    "credit_note.voided": credit_note.linked,
     "customer.created": customer.stated,
     "customer.updated": customer.stated,
     "customer.discount.created": catalogue.discount,
