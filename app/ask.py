@@ -18,7 +18,6 @@ from app.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavai
 
 BATCH = 20
 LEASE = BATCH * 70.0  # seconds: two requests for each, of at most two tries of eleven seconds
-REFUSED_AGAIN = 300.0  # seconds until a key may have been given the permission that it lacks
 
 log = structlog.get_logger()
 
@@ -57,7 +56,7 @@ def ask(engine: Engine, api: StripeApi) -> int:
             if isinstance(error, StripeMissing) or one.age > retry.GIVE_UP:
                 answered[one.id] = one.token, one, Answer()  # of the other mode, perhaps
             else:
-                later[one.id] = one.token, REFUSED_AGAIN
+                later[one.id] = one.token, retry.REFUSED_AGAIN
         else:
             answered[one.id] = one.token, one, answer
     write(engine, lambda connection: _remember(connection, answered, later))

@@ -19,7 +19,6 @@ from app.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavai
 
 BATCH = 20
 LEASE = BATCH * 70.0  # seconds: three requests for each, of at most two tries of eleven seconds
-REFUSED_AGAIN = 300.0  # seconds until a key may have been given the permission that it lacks
 NEEDS_KEY = "a thin event carries no object: set STRIPE_API_KEY, then `bridge replay --quarantined`"
 
 log = structlog.get_logger()
@@ -76,7 +75,7 @@ def _fetch(api: StripeApi, one: Thin, found: Found) -> float:
         if one.age > retry.GIVE_UP:
             found.gone[one.id] = one.token, str(error)
         else:
-            found.later[one.id] = one.token, REFUSED_AGAIN
+            found.later[one.id] = one.token, retry.REFUSED_AGAIN
     except StripeUnavailable as error:
         log.warning("hydrate.unavailable", webhook_event=one.event_id, reason=str(error))
         wait = retry.delay(one.attempts, one.age, random.uniform, error.retry_after)

@@ -6,6 +6,7 @@ BASE, CAP = 5.0, 3600.0  # seconds
 DAY = 86_400.0
 SLOW = 6 * 3600.0  # after the first day
 GIVE_UP = 14 * DAY
+REFUSED_AGAIN = 300.0  # seconds until a key may have been given the permission that it lacks
 
 
 def gives_up_at(dedupe_window: float | None) -> float:

@@ -168,7 +168,7 @@ def _of_payment(fact: Fact, known: Known, *, final: bool) -> _Told | None:
         return _Told(fact.name, properties)  # a dispute in another currency
     tax = share(paid.tax_minor, money.minor, paid.money.minor)
     in_tax, net = Money(tax, money.currency), Money(money.minor - tax, money.currency)
-    shares = {"tax": float(in_tax.major), "amount_net_of_tax": float(net.major)}
+    shares = {"tax": in_tax.number, "amount_net_of_tax": net.number}
     return _Told(fact.name, properties | shares, tax_minor=tax)
 
 

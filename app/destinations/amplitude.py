@@ -107,7 +107,7 @@ def translate(event: AnalyticsEvent) -> dict[str, Any]:
         return body
     # No price or quantity: Amplitude would compute the revenue anew from them.
     return body | {
-        "revenue": float(event.revenue.major),  # a refund is negative
+        "revenue": event.revenue.number,  # a refund is negative
         "currency": event.revenue.currency.upper(),
         "revenueType": event.properties.get("revenue_type"),
         "productId": event.properties.get("product_id"),
