@@ -1,7 +1,8 @@
 """POST /webhooks/stripe: verify the raw bytes, keep them, commit, answer 200, ring.
 
 Answers: 200 kept or kept before; 400 not Stripe's signature or not an event; 405 and 415 wrong
-method or type; 413 too large; 503 not kept (Stripe sends it again). Never a word of detail.
+method or type; 413 too large; 429 too much that no secret signed, from one address; 503 not kept
+(Stripe sends it again). Never a word of detail.
 """
 
 from collections import Counter, deque
@@ -20,6 +21,7 @@ from app.core.envelope import Envelope, NotAnEvent, open_envelope
 from app.core.signature import BadSignature, StaleSignature, verify
 from app.settings import Settings
 from app.store.webhook_events import Arrived, keep_all
+from app.strangers import Strangers
 from app.together import Together, TooLate
 
 DEAF = 1.0  # seconds without ringing after Redis did not take a ring
@@ -36,15 +38,18 @@ class Door:
         self._secrets = [(one.label, one.value) for one in settings.webhook_secrets]
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._together = Together[Arrived, bool](self._keep_all)
+        self._strangers = Strangers()
         self._ring = ring
         self._deaf_until = 0.0
         self._unrung: deque[None] = deque()  # commits that no worker was told of yet
         self.counted: Counter[str] = Counter()
         self._counting = Lock()
 
-    def receive(self, body: bytes, header: str) -> tuple[int, str]:
-        """(status, word) for these bytes, counted."""
+    def receive(self, body: bytes, header: str, address: str) -> tuple[int, str]:
+        """(status, word) for these bytes, counted. Only what no secret signed is ever limited."""
         status, word = self._answer(body, header)
+        if word == "bad_signature" and self._strangers.refuse(address):
+            status, word = 429, "too_many"
         self.count(word)
         return status, word
 
@@ -131,7 +136,9 @@ def in_front(app: WSGIApplication, door: Door) -> WSGIApplication:
         if not _is_plain(environ):
             return app(environ, start_response)
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-        status, word = door.receive(body, environ.get("HTTP_STRIPE_SIGNATURE", ""))
+        status, word = door.receive(
+            body, environ.get("HTTP_STRIPE_SIGNATURE", ""), environ.get("REMOTE_ADDR", "")
+        )
         told = f"{word}\n".encode()
         headers = [("Content-Type", "text/plain; charset=utf-8")]
         headers.append(("Content-Length", str(len(told))))
@@ -166,7 +173,7 @@ def blueprint(door: Door) -> Blueprint:
         if request.content_length is None and request.environ["wsgi.input"].read(1):
             abort(413)
         header = request.headers.get("Stripe-Signature", "")
-        return answer(*door.receive(body, header))
+        return answer(*door.receive(body, header, request.remote_addr or ""))
 
     def answer(status: int, word: str) -> Response:
         return Response(f"{word}\n", status, mimetype="text/plain")

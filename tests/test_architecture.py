@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.demo": {"app.demo"},  # sums that share no code with what they check
     "app.doctor": LOW,
     "app.together": set(),
-    "app.webhook": {"app.core", "app.store", "app.together", *SETTINGS},
+    "app.strangers": set(),
+    "app.webhook": {"app.core", "app.store", "app.strangers", "app.together", *SETTINGS},
     "app.web": {*LOW, "app.together", "app.webhook"},
     "app.cli": {*LOW, *ACTIONS, *MACHINE, "app.cli", "app.demo", "app.doctor"},
     "workers": {*PLACES, *ACTIONS, "app.queue", "workers"},

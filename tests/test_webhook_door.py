@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -31,6 +32,7 @@ from app.process import process
 from app.settings import Settings, WebhookSecret
 from app.store import db
 from app.store.db import make_engine
+from app.strangers import A_MINUTE, ALLOWED, MAX_ADDRESSES, Strangers
 from app.web import make_app
 from app.webhook import MAX_BODY, Door
 from tests.conftest import SECRET
@@ -302,6 +304,39 @@ def test_elsewhere_there_is_nothing(client: FlaskClient) -> None:
     assert answers == [plain(404, "Not Found")] * len(paths)
 
 
+def test_who_posts_much_unsigned_is_told_to_stop_and_what_is_signed_is_kept(
+    client: FlaskClient, engine: Engine
+) -> None:
+    wrong = signed(body_of(), secret="whsec_of_somebody_else")
+    stale = signed(body_of(), age=301)
+    answers = Counter(post(client, body_of(), wrong).text for _ in range(ALLOWED + 5))
+
+    assert answers == {"bad_signature\n": ALLOWED, "too_many\n": 5}
+    assert said(post(client, body_of(), wrong)) == plain(429, "too_many")
+    assert said(post(client, body_of(), stale)) == plain(400, "stale_signature")
+    assert said(post(client, body_of())) == plain(200, "kept")
+    assert said(post(client, body_of())) == plain(200, "duplicate")
+    assert said(post(client, b"[]", signed(b"[]"))) == plain(400, "not_an_event")
+    elsewhere = {"REMOTE_ADDR": "192.0.2.2"}
+    assert said(post(client, body_of(), wrong, environ_base=elsewhere)) == plain(
+        400, "bad_signature"
+    )
+    assert kept(engine) == [a_row(body_of())]
+
+
+def test_a_new_minute_forgets_the_strangers_and_their_number_is_bounded() -> None:
+    now = 0.0
+    strangers = Strangers(lambda: now)
+
+    assert [strangers.refuse("::1") for _ in range(ALLOWED + 1)] == [False] * ALLOWED + [True]
+    now = A_MINUTE
+    assert not strangers.refuse("::1")
+    assert not any(strangers.refuse(f"10.0.{n}") for n in range(MAX_ADDRESSES - 1))
+    # Each further address shares one count.
+    assert [strangers.refuse(f"10.1.{n}") for n in range(ALLOWED + 1)] == [False] * ALLOWED + [True]
+    assert not strangers.refuse("::1")
+
+
 # Stores out of reach
 
 
@@ -466,7 +501,7 @@ def door_of(settings: Settings, engine: Engine) -> Door:
 
 
 def received(door: Door, body: bytes) -> tuple[int, str]:
-    return door.receive(body, signed(body)["Stripe-Signature"])
+    return door.receive(body, signed(body)["Stripe-Signature"], "192.0.2.1")
 
 
 def test_a_pool_without_a_free_connection_is_a_503(settings: Settings, engine: Engine) -> None:

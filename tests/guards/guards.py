@@ -84,6 +84,20 @@ INGRESS = (
         (f"{DOOR}::test_without_postgres_stripe_is_told_to_come_again",),
     ),
     Guard(
+        "who posts much that no secret signed is told to stop",
+        "app/webhook.py",
+        'if word == "bad_signature" and self._strangers.refuse(address):',
+        'if word == "bad_signature" and False:',
+        (f"{DOOR}::test_who_posts_much_unsigned_is_told_to_stop_and_what_is_signed_is_kept",),
+    ),
+    Guard(
+        "what a secret signed is never limited",
+        "app/webhook.py",
+        'if word == "bad_signature" and self._strangers.refuse(address):',
+        "if self._strangers.refuse(address):",
+        (f"{DOOR}::test_who_posts_much_unsigned_is_told_to_stop_and_what_is_signed_is_kept",),
+    ),
+    Guard(
         "Redis never changes the answer",
         "app/queue.py",
         """failure_ttl=600)
