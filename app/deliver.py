@@ -13,6 +13,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import retry
+from app.core.consent import last_word
 from app.core.outcome import (
     MAY_HAVE_ARRIVED,
     Again,
@@ -99,7 +100,8 @@ def _send(lane: Lane, waiting: list[list[Leased]]) -> bool:
         waiting[:0] = _again(lane, batch, outcomes)
         if _halts(lane, outcomes):
             return True
-        if lane.destination.ambiguous == "drop" or monotonic() - lane._flushed > FLUSH:
+        marked = any(lane.destination.at_most_once(row.payload) for row in batch)
+        if marked or monotonic() - lane._flushed > FLUSH:
             _flush(lane)
     return False
 
@@ -127,13 +129,13 @@ def _claim(lane: Lane) -> list[Leased]:
 
 
 def _marked(lane: Lane, batch: list[Leased]) -> list[Leased]:
-    """For a destination that must get nothing twice: those of the batch that are still ours, now
-    marked, so that nobody posts them after us if we die before we know."""
-    if lane.destination.ambiguous != "drop":
+    """The batch, without those of what must arrive at most once that are no more ours; they are
+    now marked, so that nobody posts them after us if we die before we know."""
+    tokens = {row.id: row.token for row in batch if lane.destination.at_most_once(row.payload)}
+    if not tokens:
         return batch
-    tokens = {row.id: row.token for row in batch}
     ours = _written(lane, lambda connection: work.mark_posting(connection, lane.name, tokens))
-    return [row for row in batch if row.id in ours]
+    return [row for row in batch if row.id in ours or row.id not in tokens]
 
 
 def _give_back(lane: Lane, waiting: Sequence[Sequence[Leased]]) -> None:
@@ -167,7 +169,7 @@ def _batches(destination: Destination, rows: Sequence[Leased]) -> Iterator[list[
         full = (
             len(batch) >= destination.MAX_BATCH or size + len(row.payload) > destination.MAX_BYTES
         )
-        if batch and full:
+        if batch and (full or row.historical != batch[0].historical):
             yield batch
             batch, size = [], 0
         batch.append(row)
@@ -178,7 +180,7 @@ def _batches(destination: Destination, rows: Sequence[Leased]) -> Iterator[list[
 
 def _try(lane: Lane, batch: Sequence[Leased], until: float) -> Sequence[Outcome]:
     """One POST; what it came to, per row, is remembered for the next flush."""
-    payloads = [Payload(row.dedupe_id, row.payload) for row in batch]
+    payloads = [Payload(row.dedupe_id, row.payload, row.historical) for row in batch]
     started, clock = datetime.now(UTC), monotonic()
     response = lane.http.send(lane.destination.request(payloads, time()), until=until)
     reach("deliver.after_post")
@@ -229,16 +231,31 @@ def _again(lane: Lane, batch: Sequence[Leased], outcomes: Sequence[Outcome]) -> 
 
 def _to_send(lane: Lane, rows: Sequence[Leased]) -> list[Leased]:
     """Those of a claim that may be sent; the others end here."""
-    ended = [(row, *end) for row in rows if (end := _unfit(lane.destination, row))]
+    refused = _refused(lane, rows)
+    ended = [
+        (row, *end) for row in rows if (end := refused.get(row.id) or _unfit(lane.destination, row))
+    ]
     if ended:
         _written(lane, lambda connection: deliveries.finish(connection, lane.name, ended))
     kept = {row.id for row, _, _ in ended}
     return [row for row in rows if row.id not in kept]
 
 
+def _refused(lane: Lane, rows: Sequence[Leased]) -> dict[int, tuple[str, str]]:
+    """By id, those whose visitor has refused since they were owed."""
+    purpose = lane.destination.purpose
+    if purpose == "own" or not rows:
+        return {}
+    with lane.engine.connect() as connection:
+        said = deliveries.consents(connection, [row.id for row in rows])
+    words = {one: last_word(each).to(purpose) for one, each in said.items()}
+    end = ("skipped", f"consent for {purpose} was withdrawn")
+    return {one: end for one, agreed in words.items() if agreed is False}
+
+
 def _unfit(destination: Destination, row: Leased) -> tuple[str, str] | None:
     """(state, reason) of a delivery that is not sent; None if it is."""
-    if row.posting and destination.ambiguous == "drop":
+    if row.posting and destination.at_most_once(row.payload):
         return "dead", f"{MAY_HAVE_ARRIVED}: a worker died when it was being posted"
     if row.crashes >= POISON:
         return "dead", f"poison: {POISON} workers died with it in hand"
@@ -316,7 +333,7 @@ def _end(to: Destination, row: Leased, outcome: Outcome) -> tuple[str, str | Non
             return "delivered", None
         case Rejected(reason) | Split(reason):
             return "dead", reason
-        case Retry(reason, unclear=True) if to.ambiguous == "drop":
+        case Retry(reason, unclear=True) if to.at_most_once(row.payload):
             return "dead", cut(f"{MAY_HAVE_ARRIVED}: {reason}")
         case Retry(reason) if row.age >= limit:
             return "dead", f"gave up after {limit / retry.DAY:.0f} days: {reason}"

@@ -1,7 +1,8 @@
 """An analytics event whose identity and name are known, or whose hold ended, becomes deliveries."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 from uuid import UUID
@@ -10,19 +11,29 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from app.core.analytics import AnalyticsEvent, dedupe_id
+from app.core.consent import Consent
 from app.core.facts import Link
-from app.core.identity import consents
 from app.core.money import Money
 from app.core.outcome import Skipped
 from app.core.settle import Known, Rules, Settled, awaited_prices, settle
 from app.core.taxonomy import allowed
 from app.destinations.base import Destination
 from app.settings import Settings
-from app.store import analytics_events, catalogue, deliveries, identities, ledger, subscriptions
+from app.store import (
+    analytics_events,
+    catalogue,
+    conversions,
+    deliveries,
+    identities,
+    ledger,
+    subscriptions,
+)
 from app.store.analytics_events import Told
 from app.store.identities import Refs, Scoped
 
 BATCH = 200
+HISTORICAL = timedelta(hours=48)  # told later than that, it is history: PostHog's own line
+EVENT_ID_REPEATED = "its event_id is that of an earlier conversion, so it has our own id"
 Trials = set[tuple[datetime, datetime | None]]  # when it was said, and the trial's end
 
 log = structlog.get_logger()
@@ -67,7 +78,10 @@ def release(
     analytics_events.settle(connection, [one for one in old if one.settled])
     analytics_events.wait(connection, _waits([*new, *old], known))
     owed = [one for one in (*new, *old) if one.settled and not one.settled.withheld]
-    deliveries.owe(connection, [row for one in owed for row in _owed(one, settings)])
+    told_by_browser = _conversions(connection, owed)
+    events = _events(connection, settings, owed, told_by_browser)
+    pairs = zip(owed, events, strict=True)
+    deliveries.owe(connection, [row for pair in pairs for row in _owed(*pair, settings)])
 
 
 def _settled(one: Told, known: Mapping[Scoped, Known], rules: Rules, *, final: bool) -> Told:
@@ -144,19 +158,33 @@ def _trials_of(trials: Mapping[Scoped, Trials], one: Told) -> Trials:
     return trials.get((*one.scope, one.fact.subscription or ""), set())
 
 
-def _owed(one: Told, settings: Settings) -> list[dict[str, Any]]:
+def _conversions(connection: Connection, owed: Sequence[Told]) -> set[UUID]:
+    """The analytics events that have the browser's id of their conversion for themselves. The
+    others are told under ours, with a warning: so both might be counted there."""
+    wanted = {
+        one.uuid: (one.scope, one.settled.name, one.settled.conversion_id)
+        for one in owed
+        if one.settled and one.settled.conversion_id
+    }
+    mine = conversions.claim(connection, wanted) if wanted else set()
+    repeated = [one for one in owed if one.uuid in wanted and one.uuid not in mine]
+    for one in repeated:
+        log.warning("release.event_id_repeated", key=one.fact.key)
+    analytics_events.warn(connection, [one.id for one in repeated], EVENT_ID_REPEATED)
+    return mine
+
+
+def _owed(one: Told, event: AnalyticsEvent, settings: Settings) -> list[dict[str, Any]]:
     """A delivery per destination that takes such events: pending with its frozen payload, or
     skipped with the reason."""
     assert one.settled is not None
-    event = _event(one, one.settled, net_of_tax=settings.revenue == "net_of_tax")
     rows = []
     for destination in settings.destinations:
         if not _takes(destination, event):
             continue
         dedupe = dedupe_id(destination.name, event.id)
-        answer = _refusal(destination, one.settled, settings) or _rendered(
-            destination, event, dedupe
-        )
+        refusal = _refusal(destination, event.consent, settings)
+        answer = refusal or _rendered(destination, event, dedupe)
         skipped = isinstance(answer, Skipped)
         rows.append(
             {
@@ -166,6 +194,7 @@ def _owed(one: Told, settings: Settings) -> list[dict[str, Any]]:
                 "state": "skipped" if skipped else "pending",
                 "payload": None if isinstance(answer, Skipped) else answer,
                 "reason": answer.reason if isinstance(answer, Skipped) else None,
+                "historical": event.historical,
             }
         )
     return rows
@@ -173,12 +202,29 @@ def _owed(one: Told, settings: Settings) -> list[dict[str, Any]]:
 
 def _rendered(destination: Destination, event: AnalyticsEvent, dedupe: UUID) -> bytes | Skipped:
     """A page that fails on one analytics event must not hold up all others."""
+    leaving = replace(event, properties=destination.leaving(event.properties))
     try:
-        return destination.render(event, dedupe)
+        return destination.render(leaving, dedupe)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         kind = type(error).__name__
         log.error("release.not_rendered", destination=destination.name, key=event.key, error=kind)
         return Skipped(f"could not be rendered: {kind}")
+
+
+def _events(
+    connection: Connection, settings: Settings, owed: Sequence[Told], told_by_browser: set[UUID]
+) -> list[AnalyticsEvent]:
+    net_of_tax = settings.revenue == "net_of_tax"
+    since = datetime.now(UTC) - HISTORICAL
+    return [
+        replace(
+            _event(one, one.settled, net_of_tax=net_of_tax),
+            conversion_id=one.settled.conversion_id if one.uuid in told_by_browser else None,
+            historical=one.fact.at < since,
+        )
+        for one in owed
+        if one.settled
+    ]
 
 
 def _event(one: Told, settled: Settled, *, net_of_tax: bool) -> AnalyticsEvent:
@@ -197,6 +243,7 @@ def _event(one: Told, settled: Settled, *, net_of_tax: bool) -> AnalyticsEvent:
         identity=settled.identity,
         properties={name: value for name, value in properties.items() if name in leave},
         revenue=revenue,
+        consent=settled.consent,
     )
 
 
@@ -207,10 +254,10 @@ def _takes(destination: Destination, event: AnalyticsEvent) -> bool:
     )
 
 
-def _refusal(destination: Destination, settled: Settled, settings: Settings) -> Skipped | None:
+def _refusal(destination: Destination, consent: Consent, settings: Settings) -> Skipped | None:
     """Consent of the visitor for the destination's purpose. Unknown: never for ads, and for
     analytics as the setting says."""
-    agreed = consents(settled.consent, destination.purpose)
+    agreed = consent.to(destination.purpose)
     if agreed is None:
         agreed = destination.purpose == "analytics" and settings.consent_unknown == "send"
         return None if agreed else Skipped(f"consent for {destination.purpose} unknown")

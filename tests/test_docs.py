@@ -172,7 +172,8 @@ def test_the_example_has_the_form_of_what_is_sent() -> None:
             identity=Identity(ids=told["data"]["ids"], source="subscription.metadata"),
             properties=told["data"]["properties"],
             revenue=Money(told["data"]["revenue"]["minor"], told["data"]["revenue"]["currency"]),
-        )
+        ),
+        told["type"],
     )
 
     assert sent == told

@@ -44,7 +44,7 @@ def an_event(name: str) -> dict[str, Any]:
         properties=properties,
         revenue=Money(4900 * definition.sign, "usd") if definition.sign else None,
     )
-    return json.loads(json.dumps(translate(event)))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(translate(event, name)))  # type: ignore[no-any-return]
 
 
 def faults(event: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid5
 
+from app.core.consent import Consent
 from app.core.money import Money
 
 NAMESPACE = UUID("6f1f0a52-9d0b-5c8e-8a3e-3f0d8e6f2b11")
@@ -36,6 +37,10 @@ class AnalyticsEvent:
 
     `properties` holds JSON values only. `revenue` is signed, and None on everything that is not
     a movement of money. `occurred_at` is Stripe's time, aware, UTC.
+
+    `profile`: what is known of the customer now, for destinations that keep properties of people.
+    `conversion_id`: the browser's own id of this conversion, where it tells of it too.
+    `historical`: it is told long after it happened.
     """
 
     key: str
@@ -46,6 +51,10 @@ class AnalyticsEvent:
     identity: Identity
     properties: Mapping[str, Any]
     revenue: Money | None = None
+    consent: Consent = Consent()  # noqa: RUF009 - frozen
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    conversion_id: str | None = None
+    historical: bool = False
 
     @property
     def id(self) -> UUID:

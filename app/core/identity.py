@@ -1,6 +1,5 @@
 """Whose it is: ids in checkout metadata, and which of a Stripe object's links speaks for a fact."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,6 +22,7 @@ IDS = SESSION_IDS | {
     "ga_client_id",
     "fbp",
     "fbc",
+    "email_sha256",
     "event_id",
 }
 CAMPAIGN = frozenset(
@@ -36,14 +36,14 @@ CAMPAIGN = frozenset(
         "landing_page",
     }
 )
-OF_A_VISIT = SESSION_IDS | {"event_id"}  # the browser's own event is of that visit, too
 NAMES = tuple(sorted(IDS | CAMPAIGN | {"consent"}))
 PREFIX = "br_"
 REFERENCE = "client_reference_id"  # no id of ours until a setting says what it is
 CUSTOMER_METADATA, MANUAL = "customer.metadata", "linked by hand"
-SHORT_CONSENT = re.compile("a([01])d([01])")
 MAX_VALUE = 500  # Stripe's own limit of a metadata value
-IDENTIFYING = IDS - SESSION_IDS - {"event_id", "fbp", "fbc"}  # alone, a session id names nobody
+# Alone, none of the others names anybody.
+IDENTIFYING = IDS - SESSION_IDS - {"event_id", "fbp", "fbc", "email_sha256"}
+CHECKOUT = "checkout.session."  # how the sources of its links begin
 
 
 def read_metadata(
@@ -154,10 +154,12 @@ def _content(link: Link) -> str:
 
 def identity_of(link: Link, at: datetime, session_window: timedelta) -> Identity:
     """The link's ids for a fact of this time. Those of a visit ride only near the checkout: a
-    renewal with last month's session would stretch that session by a month."""
+    renewal with last month's session would stretch that session by a month. The browser's own
+    `event_id` is no id of a person: `settle` says whose it is."""
     near = link.completed_at is not None and abs(at - link.completed_at) <= session_window
-    ids = {name: value for name, value in link.ids.items() if near or name not in OF_A_VISIT}
-    ids.pop(REFERENCE, None)
+    ids = {name: value for name, value in link.ids.items() if near or name not in SESSION_IDS}
+    for name in (REFERENCE, "event_id"):
+        ids.pop(name, None)
     return Identity(ids=ids, source=link.source)
 
 
@@ -166,22 +168,3 @@ def fallback(customer: str | None, about: Sequence[str]) -> Identity:
     return Identity(
         ids={"device_id": f"stripe:{customer or about[-1]}"}, source="fallback", fallback=True
     )
-
-
-def consents(consent: str | None, purpose: str) -> bool | None:
-    """Whether the visitor agreed to this purpose; None where the checkout did not say.
-
-    Forms read: `granted`, `denied`, pairs such as `analytics=granted,ads=denied`, and the short
-    `a1d0` (analytics yes, ads no). Our own data (`own`) needs none.
-    """
-    if purpose == "own":
-        return True
-    said = (consent or "").lower().replace(" ", "")
-    if short := SHORT_CONSENT.fullmatch(said):
-        return {"analytics": short[1] == "1", "ads": short[2] == "1"}.get(purpose)
-    answers = {"granted": True, "denied": False}
-    for part in said.split(","):
-        name, _, value = part.rpartition("=")
-        if name in ("", purpose) and value in answers:
-            return answers[value]
-    return None

@@ -11,8 +11,10 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from app.core.analytics import Identity
+from app.core.consent import Consent, last_word
 from app.core.facts import Fact, Link, PlanChange
 from app.core.identity import (
+    CHECKOUT,
     MANUAL,
     fallback,
     identifies,
@@ -27,7 +29,8 @@ from app.core.money import Money, share
 from app.core.worth.mrr import monthly, price_ids
 
 PAYMENTS = ("payment_intent.", "charge.")
-CHECKOUT = "checkout.session."
+# What the checkout itself brings about, of which a browser may tell too.
+CONVERSIONS = frozenset({"payment_succeeded", "subscription_started", "trial_started"})
 NOBODY = "no identity before the hold ended"
 
 
@@ -44,15 +47,17 @@ class Rules:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
     """`withheld` is why it is told to nobody; None: it is released. `properties` are those that
-    only its surroundings know; `tax_minor` is the tax in its money, signed as that is."""
+    only its surroundings know; `tax_minor` is the tax in its money, signed as that is.
+    `conversion_id` is the browser's own id of this conversion, as the Checkout Session has it."""
 
     name: str
     identity: Identity
     campaign: Mapping[str, str] = field(default_factory=dict)
-    consent: str | None = None
+    consent: Consent = Consent()  # noqa: RUF009 - frozen
     withheld: str | None = None
     properties: Mapping[str, Any] = field(default_factory=dict)
     tax_minor: int | None = None
+    conversion_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +100,7 @@ def settle(fact: Fact, known: Known, rules: Rules, *, final: bool) -> Settled | 
     if told.withheld:
         return Settled(name=told.name, identity=Identity(), withheld=told.withheld)
     link = _link(fact, known, rules, final=final)
-    if link is None and not final:
+    if not final and (link is None or _awaits_session(fact, told.name, known)):
         return None
     if link is None and rules.fallback == "none":
         return Settled(
@@ -115,6 +120,7 @@ def settle(fact: Fact, known: Known, rules: Rules, *, final: bool) -> Settled | 
         consent=_consent(known, link),
         properties=told.properties,
         tax_minor=told.tax_minor,
+        conversion_id=_conversion_id(fact, told.name, known, rules),
     )
 
 
@@ -245,13 +251,44 @@ def _of_checkout(link: Link) -> bool:
     return link.source.startswith(CHECKOUT)
 
 
-def _consent(known: Known, speaker: Link | None) -> str | None:
-    """The last word of the ids that speak and of all around them: one that names nobody may still
-    refuse."""
+def _sessions(fact: Fact, known: Known) -> list[Link]:
+    """What Checkout Sessions said that name the very object of this fact: its invoice, payment or
+    subscription, and not one above it."""
+    return [link for link in known.links(fact.about[0]) if _of_checkout(link)]
+
+
+def _awaits_session(fact: Fact, name: str, known: Known) -> bool:
+    """Whether a Checkout Session that is still to be heard has the browser's id of this conversion.
+    An `event_id` elsewhere says so, and is not taken: it stays there for all renewals."""
+    promised = fact.own is not None and "event_id" in fact.own.ids
+    return promised and name in CONVERSIONS and not _sessions(fact, known)
+
+
+def _conversion_id(fact: Fact, name: str, known: Known, rules: Rules) -> str | None:
+    """The browser's id, of a conversion near its checkout. Of several, the first that was said.
+
+    Only where the Session was waited for, so that the order of arrival decides nothing.
+    """
+    own = fact.own.ids if fact.own else {}
+    if name not in CONVERSIONS or (identifies(own) and "event_id" not in own):
+        return None
+    said = [
+        link
+        for link in _sessions(fact, known)
+        if link.ids.get("event_id")
+        and link.completed_at is not None
+        and abs(fact.at - link.completed_at) <= rules.session_window
+    ]
+    first = min(said, key=lambda link: (link.stated_at, link.ids["event_id"]), default=None)
+    return first.ids["event_id"] if first else None
+
+
+def _consent(known: Known, speaker: Link | None) -> Consent:
+    """The last word of the ids that speak and of all around them, for each purpose: one that names
+    nobody may still refuse."""
     around = [link for one in (*known.way, *known.customers) for link in known.links(one)]
-    said = [link for link in (*around, *([speaker] if speaker else [])) if link.consent]
-    last = max(said, key=lambda link: (_last_said(link), link.consent or ""), default=None)
-    return last.consent if last else None
+    said = [*around, *([speaker] if speaker else [])]
+    return last_word((_last_said(link), link.consent) for link in said if link.consent)
 
 
 def _last_said(link: Link) -> datetime:

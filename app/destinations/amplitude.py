@@ -42,6 +42,10 @@ OVER_QUOTA = {
 @dataclass(frozen=True, kw_only=True)
 class Amplitude(Destination):
     KIND = "amplitude"
+    TITLE = "Amplitude"
+    NEEDS = "`user_id` or `device_id`, or Amplitude's own"
+    REFUNDS = "negative `revenue`"
+    DEDUPED_BY = "`insert_id`, with the device"
     DEDUPE_WINDOW = timedelta(days=7)
     MAX_BATCH = 500  # of 2,000 that Amplitude takes, in 1 MB
 
@@ -55,7 +59,7 @@ class Amplitude(Destination):
         if user is None and device is None:
             return Skipped("Amplitude needs a user_id or a device_id")
         body = {"insert_id": str(dedupe_id), "user_id": user, "device_id": device}
-        body |= translate(event)
+        body |= translate(event, self.called(event))
         present = {name: value for name, value in body.items() if value is not None}
         return orjson.dumps(present, option=orjson.OPT_SORT_KEYS)
 
@@ -94,11 +98,11 @@ class Amplitude(Destination):
         return [f"{self.variable('api_key')}: Amplitude's keys are 32 hexadecimal characters"]
 
 
-def translate(event: AnalyticsEvent) -> dict[str, Any]:
+def translate(event: AnalyticsEvent, name: str) -> dict[str, Any]:
     """One analytics event in Amplitude's words, but for who and which. None: left out."""
     session = _id(event.identity, _start_in_ms, "amplitude_session_id", "session_id")
     body: dict[str, Any] = {
-        "event_type": event.name,
+        "event_type": name,
         "time": round(event.occurred_at.timestamp() * 1000),
         "session_id": None if session is None else int(session),
         "event_properties": dict(event.properties),

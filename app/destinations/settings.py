@@ -2,26 +2,16 @@
 form expected, never the value. The settings are the fields that the destination's page declares."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from app.destinations.addresses import is_literal, is_public
-from app.destinations.base import Destination, variable
+from app.destinations.base import LIST, Destination, Form, variable
 
 PRINTABLE = re.compile(r"[!-~]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """What a setting's text must be, in words and as a check of (text, local URLs allowed), and
-    the value that it stands for."""
-
-    words: str
-    fits: Callable[[str, bool], bool]
-    value: Callable[[str], Any] = str
 
 
 def _fits_key(text: str, allow_local: bool) -> bool:
@@ -55,11 +45,6 @@ Url = Annotated[
         _fits_url,
     ),
 ]
-LIST = Form(
-    "a comma-separated list, such as payment_*,refund_created",
-    lambda text, _: True,
-    lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
-)
 SECONDS = Form(
     "a whole number of seconds, such as 259200",
     lambda text, _: re.fullmatch(r"[1-9][0-9]{0,8}", text) is not None,

@@ -18,8 +18,8 @@ from standardwebhooks import Webhook as Signer
 from app.core.analytics import SCHEMA_VERSION, AnalyticsEvent
 from app.core.outcome import Outcome, Rejected, Skipped, Split
 from app.destinations import judging
-from app.destinations.base import Destination, Payload, Purpose, Request, Response
-from app.destinations.settings import Form, Url
+from app.destinations.base import Destination, Form, Payload, Purpose, Request, Response
+from app.destinations.settings import Url
 
 PREFIX = "whsec_"
 # The specification reads 502 and 504 as "slow down" too; 503 is the plainest way to say it.
@@ -47,6 +47,10 @@ Secrets = Annotated[str, Form("whsec_ and base64 (several, comma-separated, to r
 @dataclass(frozen=True, kw_only=True)
 class Webhook(Destination):
     KIND = "webhook"
+    TITLE = "Signed webhook"
+    NEEDS = "nothing"
+    REFUNDS = "negative revenue"
+    DEDUPED_BY = "`webhook-id`"
     DEDUPE_WINDOW = None
     MAX_BATCH = 1
 
@@ -55,7 +59,7 @@ class Webhook(Destination):
     secret: Secrets = field(repr=False)
 
     def render(self, event: AnalyticsEvent, dedupe_id: UUID) -> bytes | Skipped:
-        return orjson.dumps(translate(event), option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(translate(event, self.called(event)), option=orjson.OPT_SORT_KEYS)
 
     def request(self, batch: Sequence[Payload], now: float) -> Request:
         [payload] = batch
@@ -83,7 +87,7 @@ class Webhook(Destination):
         return [f"{self.variable('secret')}: Standard Webhooks asks for 24 to 64 random bytes"]
 
 
-def translate(event: AnalyticsEvent) -> dict[str, Any]:
+def translate(event: AnalyticsEvent, name: str) -> dict[str, Any]:
     """One analytics event with all that we know of it: it is your own endpoint."""
     occurred = event.occurred_at.astimezone(UTC).isoformat()
     data = {
@@ -100,7 +104,7 @@ def translate(event: AnalyticsEvent) -> dict[str, Any]:
         "revenue": _revenue(event),
         "schema_version": SCHEMA_VERSION,
     }
-    return {"type": event.name, "timestamp": occurred.replace("+00:00", "Z"), "data": data}
+    return {"type": name, "timestamp": occurred.replace("+00:00", "Z"), "data": data}
 
 
 def _revenue(event: AnalyticsEvent) -> dict[str, Any] | None:

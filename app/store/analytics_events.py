@@ -171,7 +171,7 @@ def _settled(one: Told) -> dict[str, Any]:
             "ids": dict(identity.ids),
             "source": identity.source,
             "fallback": identity.fallback,
-            "consent": settled.consent,
+            "consent": str(settled.consent) or None,
         },
         "properties": {**properties, **settled.properties, **settled.campaign},
         "tax_minor": settled.tax_minor,
@@ -190,6 +190,15 @@ def settle(connection: Connection, told: Sequence[Told]) -> None:
         DELETE FROM work w USING done WHERE w.lane = 'release' AND w.ref_id = done.id
     """)
     connection.execute(gone, {"ids": [one.id for one in told]})
+
+
+def warn(connection: Connection, ids: Sequence[int | None], warning: str) -> None:
+    """Keep beside these analytics events what a person should know of them."""
+    if ids:
+        query = text("""
+            UPDATE analytics_events SET warning = :warning WHERE id = ANY(CAST(:ids AS bigint[]))
+        """)
+        connection.execute(query, {"ids": list(ids), "warning": warning})
 
 
 def wait(connection: Connection, waits: Iterable[tuple[int, str]]) -> None:

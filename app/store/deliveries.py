@@ -31,7 +31,7 @@ WITH due AS (
     FROM due WHERE w.lane = due.lane AND w.ref_id = due.ref_id
     RETURNING w.ref_id, w.token, w.attempts, w.crashes, w.posting
 )
-SELECT c.*, d.dedupe_id, d.payload,
+SELECT c.*, d.dedupe_id, d.payload, d.historical,
        extract(epoch FROM clock_timestamp() - d.created_at)::float8 AS age,
        extract(epoch FROM clock_timestamp() - e.occurred_at)::float8 AS event_age
 FROM claimed c JOIN deliveries d ON d.id = c.ref_id
@@ -68,6 +68,7 @@ class Leased:
     age: float
     event_age: float
     posting: bool
+    historical: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +85,8 @@ class Attempt:
 
 
 def owe(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert deliveries (destination, analytics_event_id, dedupe_id, state, payload, reason) and
-    put the pending ones to work."""
+    """Insert deliveries (destination, analytics_event_id, dedupe_id, state, payload, reason,
+    historical) and put the pending ones to work."""
     if not rows:
         return
     owed = insert_rows(connection, deliveries, rows, returning=("id", "destination", "state"))
@@ -121,9 +122,29 @@ def claim(
             age=row.age,
             event_age=row.event_age,
             posting=row.posting,
+            historical=row.historical,
         )
         for row in rows
     ]
+
+
+def consents(
+    connection: Connection, ids: Sequence[int]
+) -> Mapping[int, Sequence[tuple[datetime, str]]]:
+    """By delivery, every consent that its analytics event's own Stripe objects have stated until
+    now, and when; those of which none did are left out."""
+    query = text("""
+        SELECT d.id, coalesce(l.last_stated_at, l.stated_at) AS stated_at, l.consent
+        FROM deliveries d JOIN analytics_events e ON e.id = d.analytics_event_id
+        CROSS JOIN LATERAL unnest(e.about || e.customer || e.subscription || e.invoice) AS o (id)
+        JOIN identity_links l ON l.object_id = o.id AND l.account = e.account
+         AND l.livemode = e.livemode AND l.consent IS NOT NULL
+        WHERE d.id = ANY(CAST(:ids AS bigint[]))
+    """)
+    found: dict[int, list[tuple[datetime, str]]] = {}
+    for row in connection.execute(query, {"ids": list(ids)}):
+        found.setdefault(row.id, []).append((row.stated_at, row.consent))
+    return found
 
 
 def finish(

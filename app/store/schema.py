@@ -218,6 +218,7 @@ revenue_entries = Table(
     UniqueConstraint("account", "livemode", "key", name="revenue_entries_booked_once"),
     Index("revenue_entries_date", "effective_date", "currency"),
     Index("revenue_entries_webhook_event", "webhook_event_id"),
+    Index("revenue_entries_customer", "customer"),
 )
 analytics_events = Table(
     "analytics_events",
@@ -248,6 +249,7 @@ analytics_events = Table(
     Column("of_payment", Boolean, nullable=False, server_default=text("false")),
     Column("own", JSONB),
     Column("tax_minor", BigInteger),
+    Column("warning", Text),
     UniqueConstraint("account", "livemode", "key", name="analytics_events_told_once"),
     Index(
         "analytics_events_invoice",
@@ -289,6 +291,7 @@ deliveries = Table(
     Column("reason", Text),
     _time("created_at", clock=True),
     _time("finished_at", null=True),
+    Column("historical", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("analytics_event_id", "destination", name="deliveries_owed_once"),
     Index("deliveries_dead", "destination", "id", postgresql_where=text("state = 'dead'")),
 )
@@ -314,6 +317,16 @@ destinations_health = Table(
     Column("reason", Text),
     _time("changed_at", clock=True),
     Column("timed_out", Boolean, nullable=False, server_default=text("false")),
+)
+# Which analytics event has the browser's id of a conversion: the first that claimed it.
+conversion_ids = Table(
+    "conversion_ids",
+    metadata,
+    *_scope(),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("analytics_event", Uuid, nullable=False),
+    PrimaryKeyConstraint("account", "livemode", "name", "digest", name="conversion_ids_pkey"),
 )
 audit_log = Table(
     "audit_log",
@@ -370,6 +383,7 @@ subscription_states = Table(
         "account", "livemode", "subscription", "stated_at", name="subscription_states_pkey"
     ),
     Index("subscription_states_asked", "asked", postgresql_using="gin"),
+    Index("subscription_states_customer", "customer"),
     Index(
         "subscription_states_missing",
         "account",

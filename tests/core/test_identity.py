@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.core.analytics import Identity
+from app.core.consent import Consent
 from app.core.facts import Entry, Fact, Link, PlanChange
 from app.core.identity import (
     CAMPAIGN,
     IDS,
-    consents,
     fallback,
     identifies,
     identity_of,
@@ -32,6 +32,7 @@ unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+REFUSED = Consent(analytics=False, ads=False, at=NOON)
 RULES = Rules(session_window=DAY, fallback="customer")
 
 
@@ -383,7 +384,7 @@ def test_a_session_id_alone_names_nobody_and_its_refusal_holds() -> None:
     levels = {"in_1": [nobody], "sub_1": [SESSION]}
 
     assert settled(levels, a_fact(own=nobody)) == whose(
-        "session", "checkout.session.metadata", consent="denied"
+        "session", "checkout.session.metadata", consent=REFUSED
     )
 
 
@@ -393,7 +394,7 @@ def test_a_refusal_without_any_id_goes_with_the_pseudonym() -> None:
     assert settled({"sub_1": [refusal]}, final=True) == Settled(
         name="payment_failed",
         identity=Identity(ids={"device_id": "stripe:cus_1"}, source="fallback", fallback=True),
-        consent="denied",
+        consent=REFUSED,
     )
 
 
@@ -522,35 +523,3 @@ def test_a_vendors_own_id_comes_before_the_generic_one() -> None:
 
 
 # Consent
-
-
-@pytest.mark.parametrize(
-    ("said", "analytics", "ads"),
-    [
-        (None, None, None),
-        ("", None, None),
-        ("granted", True, True),
-        ("GRANTED", True, True),
-        ("denied", False, False),
-        ("analytics=granted,ads=denied", True, False),
-        ("ads=granted, analytics=denied", False, True),
-        ("analytics=granted", True, None),
-        ("ads=denied", None, False),
-        ("a1d0", True, False),
-        ("a0d1", False, True),
-        ("A1D1", True, True),
-        ("a0d0", False, False),
-        ("a1d2", None, None),
-        ("yes", None, None),
-        ("analytics=maybe", None, None),
-        ("analytics", None, None),
-        ("ads_storage=granted", None, None),
-    ],
-)
-def test_what_the_visitor_agreed_to(said: str | None, analytics: bool, ads: bool) -> None:
-    assert (consents(said, "analytics"), consents(said, "ads")) == (analytics, ads)
-
-
-@pytest.mark.parametrize("said", [None, "denied", "a0d0", "own=denied"])
-def test_our_own_data_needs_no_consent(said: str | None) -> None:
-    assert consents(said, "own") is True

@@ -70,7 +70,8 @@ def test_all_problems_are_told_at_once() -> None:
         "BRIDGE_DEST_CRM_SECRETS: webhook has no such setting; "
         "did you mean BRIDGE_DEST_CRM_SECRET?",
         "BRIDGE_DEST_CRM_WHOLLY_ELSE: webhook has no such setting; "
-        "it has AMBIGUOUS, EVENTS, KIND, LIVEMODE, MAX_LATENESS, PURPOSE, SECRET, URL",
+        "it has AMBIGUOUS, EVENTS, KIND, LIVEMODE, MAX_LATENESS, PREFIX, PROPERTIES, PURPOSE, "
+        "RENAME, SECRET, URL",
         "BRIDGE_DEST_CRM_PURPOSE: must be one of analytics, ads, own",
         f"BRIDGE_DEST_CRM_URL: must be {URL_FORM}",
         f"BRIDGE_DEST_CRM_SECRET: is missing; it must be {SECRET_FORM}",
