@@ -31,6 +31,14 @@ from app.core.worth.mrr import monthly, price_ids
 PAYMENTS = ("payment_intent.", "charge.")
 # What the checkout itself brings about, of which a browser may tell too.
 CONVERSIONS = frozenset({"payment_succeeded", "subscription_started", "trial_started"})
+LATER_INVOICES = frozenset(  # why an invoice was made that is no checkout's
+    {
+        "subscription",
+        "subscription_cycle",
+        "subscription_threshold",
+        "subscription_update",
+    }
+)
 NOBODY = "no identity before the hold ended"
 
 
@@ -261,7 +269,11 @@ def _awaits_session(fact: Fact, name: str, known: Known) -> bool:
     """Whether a Checkout Session that is still to be heard has the browser's id of this conversion.
     An `event_id` elsewhere says so, and is not taken: it stays there for all renewals."""
     promised = fact.own is not None and "event_id" in fact.own.ids
-    return promised and name in CONVERSIONS and not _sessions(fact, known)
+    return promised and _converts(fact, name) and not _sessions(fact, known)
+
+
+def _converts(fact: Fact, name: str) -> bool:
+    return name in CONVERSIONS and fact.properties.get("billing_reason") not in LATER_INVOICES
 
 
 def _conversion_id(fact: Fact, name: str, known: Known, rules: Rules) -> str | None:
@@ -270,7 +282,7 @@ def _conversion_id(fact: Fact, name: str, known: Known, rules: Rules) -> str | N
     Only where the Session was waited for, so that the order of arrival decides nothing.
     """
     own = fact.own.ids if fact.own else {}
-    if name not in CONVERSIONS or (identifies(own) and "event_id" not in own):
+    if not _converts(fact, name) or (identifies(own) and "event_id" not in own):
         return None
     said = [
         link
