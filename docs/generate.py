@@ -1,21 +1,42 @@
-"""Write what follows from app/core/taxonomy.py: the sections of docs/events.md between its two
-marks, and docs/schemas. Run it after a change there: python3 docs/generate.py
+"""Write what follows from app/core/taxonomy.py (the sections of docs/events.md between its two
+marks, and docs/schemas) and from app/destinations (those of docs/destinations.md). Run it after a
+change there: python3 docs/generate.py
 """
 
 import json
 import sys
+from dataclasses import MISSING, Field, fields
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from app.core.analytics import SCHEMA_VERSION
 from app.core.identity import CAMPAIGN, IDS
-from app.core.taxonomy import EVENTS, LINE, PROPERTIES, Definition, Family, Property, carried
+from app.core.taxonomy import (
+    EVENTS,
+    LINE,
+    PROPERTIES,
+    Definition,
+    Family,
+    Property,
+    carried,
+    example,
+    example_of,
+)
+from app.destinations import KINDS
+from app.destinations.base import Destination, variable
+from app.destinations.settings import form
 
 DOCS = Path(__file__).parent
 BEGIN = "<!-- from app/core/taxonomy.py, by: python3 docs/generate.py -->\n"
+BEGIN_DESTINATIONS = "<!-- from app/destinations, by: python3 docs/generate.py -->\n"
 END = "<!-- end -->\n"
+DECLARED = (
+    *("purpose", "needs", "refunds", "dedupes by, for", "takes what happened"),
+    *("a request", "deletes a person"),
+)
 HEADINGS: dict[Family, str] = {
     "checkout": "Checkout",
     "trial": "Trials",
@@ -28,7 +49,6 @@ REVENUE = {
     0: "",
     1: "Carries **revenue**, positive.",
 }
-SIGNED = ("amount", "amount_net_of_tax", "tax")
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 TIME = {"type": "string", "format": "date-time"}
 
@@ -99,20 +119,6 @@ def _row(name: str, always: bool, value: Any) -> str:
         meaning = f"{meaning} Each has {', '.join(parts)}."
     shown = "see below" if one.type == "array" else f"`{json.dumps(value)}`"
     return f"| `{name}`{' *' if always else ''} | {kind} | {meaning} | {shown} |"
-
-
-def example_of(name: str, event: Definition) -> Any:
-    value = event.example.get(name, PROPERTIES[name].example)
-    return -value if event.sign < 0 and name in SIGNED else value
-
-
-def example(event: Definition) -> Json:
-    """The properties of one such event, without what is there only now and then."""
-    return {
-        name: example_of(name, event)
-        for name in carried(event.properties)
-        if PROPERTIES[name].enum != (True,) and name not in event.left_out
-    }
 
 
 # --- docs/schemas
@@ -245,9 +251,69 @@ def _of_type(name: str, event: Definition) -> Json:
     }
 
 
+# --- docs/destinations.md
+
+
+def destinations_page(text: str) -> str:
+    """The page with its tables as the destinations declare themselves now."""
+    head, rest = text.split(BEGIN_DESTINATIONS)
+    _, foot = rest.split(END)
+    kinds = sorted(KINDS.items())
+    declared = ["| | " + " | ".join(DECLARED) + " |", "|---" * (len(DECLARED) + 1) + "|"]
+    declared += [f"| {_link(kind, one)} | {' | '.join(_declared(one))} |" for kind, one in kinds]
+    settings = ["| setting | form | without it |", "|---|---|---|"]
+    settings += [row for kind, one in kinds for row in _settings(kind, one)]
+    return "\n".join([head + BEGIN_DESTINATIONS, *declared, "", *settings, "", END + foot])
+
+
+def _link(kind: str, one: type[Destination]) -> str:
+    return f"[{one.TITLE}](destinations/{kind}.md) `{kind}`"
+
+
+def _declared(one: type[Destination]) -> list[str]:
+    window = _days(one.DEDUPE_WINDOW) or "as long as it remembers"
+    batch = "1 event" if one.MAX_BATCH == 1 else f"up to {one.MAX_BATCH:,} events"
+    return [
+        f"`{one.purpose}`",
+        one.NEEDS,
+        one.REFUNDS,
+        f"{one.DEDUPED_BY}, {window}",
+        _days(one.LATENESS) or "any time ago",
+        batch,
+        one.ERASURE,
+    ]
+
+
+def _days(given: timedelta | None) -> str:
+    if given is None:
+        return ""
+    hours = given.total_seconds() / 3600
+    return f"{hours / 24:g} days" if hours >= 96 else f"{hours:g} hours"
+
+
+def _settings(kind: str, one: type[Destination]) -> list[str]:
+    common = {each.name for each in fields(Destination)}
+    hints = get_type_hints(one, include_extras=True)
+    return [
+        f"| `{variable(kind, each.name)}` | {form(hints[each.name]).words} | {_otherwise(each)} |"
+        for each in fields(one)
+        if each.name not in common
+    ]
+
+
+def _otherwise(setting: Field[Any]) -> str:
+    if setting.default is MISSING:
+        return "**needed**"
+    given = setting.default
+    text = ",".join(given) if isinstance(given, tuple) else "" if given is None else str(given)
+    return f"`{text}`" if text else "not used"
+
+
 def write() -> None:
     events, folder = DOCS / "events.md", DOCS / "schemas"
     events.write_text(page(events.read_text()))
+    destinations = DOCS / "destinations.md"
+    destinations.write_text(destinations_page(destinations.read_text()))
     written = schemas()
     for old in folder.glob("*.json"):
         if old.name not in written:

@@ -17,7 +17,7 @@ from app.core.money import Money
 from app.core.reading.readers import READERS
 from app.core.taxonomy import EVENTS, LINE, PROPERTIES, allowed, carried
 from app.destinations.webhook import translate
-from docs.generate import HEADINGS, example, page, schemas
+from docs.generate import HEADINGS, destinations_page, example, page, schemas
 from tests.conftest import FORMATS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -130,6 +130,12 @@ def test_the_page_is_what_the_table_says() -> None:
 
     assert text == page(text), "run python3 docs/generate.py"
     assert {event.family for event in EVENTS.values()} == set(HEADINGS)
+
+
+def test_the_table_of_destinations_is_what_they_declare() -> None:
+    text = (DOCS / "destinations.md").read_text()
+
+    assert text == destinations_page(text), "run python3 docs/generate.py"
 
 
 def test_the_schemas_are_what_the_table_says() -> None:

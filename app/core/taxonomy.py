@@ -594,3 +594,21 @@ EVENTS: Mapping[str, Definition] = {
         properties=GIVEN_UP,
     ),
 }
+
+
+SIGNED = ("amount", "amount_net_of_tax", "tax")
+
+
+def example_of(name: str, event: Definition) -> Any:
+    """This property's example, with the sign that it has in such an event."""
+    value = event.example.get(name, PROPERTIES[name].example)
+    return -value if event.sign < 0 and name in SIGNED else value
+
+
+def example(event: Definition) -> dict[str, Any]:
+    """The properties of one such event, without what is there only now and then."""
+    return {
+        name: example_of(name, event)
+        for name in carried(event.properties)
+        if PROPERTIES[name].enum != (True,) and name not in event.left_out
+    }

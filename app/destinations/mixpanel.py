@@ -1,7 +1,8 @@
-"""Mixpanel, Import Events: https://docs.mixpanel.com/reference/import-events
+"""Mixpanel, /import: https://docs.mixpanel.com/troubleshooting/errors/400-bad-request
 
-Of what has the same event, distinct_id, time and $insert_id Mixpanel counts one, however late it
-comes again. With `strict=1` a 400 names the events that failed, and the others are taken in.
+With `strict=1` a 400 names the events that failed, and the others are taken in. Of what has the
+same event, distinct_id, time and $insert_id one is counted, however late it comes again:
+https://docs.mixpanel.com/troubleshooting/errors/duplicate-events
 """
 
 import re
@@ -25,7 +26,7 @@ URLS = {
     "eu": "https://api-eu.mixpanel.com/import",
     "in": "https://api-in.mixpanel.com/import",
 }
-# https://developer.mixpanel.com/reference/gdpr-api
+# https://developer.mixpanel.com/docs/managing-personal-data
 DELETION_URLS = {
     "us": "https://mixpanel.com/api/app/data-deletions/v3.0/",
     "eu": "https://eu.mixpanel.com/api/app/data-deletions/v3.0/",
@@ -34,8 +35,9 @@ DELETION_URLS = {
 # Values that Mixpanel refuses as an id: they would merge strangers into one.
 NOBODY = frozenset({"", "anon", "anonymous", "nil", "none", "null", "n/a", "na", "undefined"})
 NOBODY |= {"unknown", "<nil>", "0", "-1", "true", "false", "[]", "{}", str(UUID(int=0))}
-DEVICE = "$device:"  # how the distinct_id of a device without a user begins
-MAX_ID = 255 - len(DEVICE)  # Mixpanel cuts strings at 255, and a cut id is another id
+PREFIX = "$device:"  # how the distinct_id of a device without a user begins
+MAX_ID = 255 - len(PREFIX)  # Mixpanel cuts strings at 255, and a cut id is another id
+DEVICES = ("mixpanel_device_id", "device_id")
 LIBRARY = "stripe-analytics-bridge"
 
 
@@ -62,7 +64,7 @@ class Mixpanel(Destination):
 
     def render(self, event: AnalyticsEvent, dedupe_id: UUID) -> bytes | Skipped:
         who = self._who(event.identity)
-        if not who:
+        if who is None:
             return Skipped("Mixpanel needs a user_id or a device_id")
         properties = {
             **event.properties,
@@ -92,24 +94,25 @@ class Mixpanel(Destination):
             return [general] * len(batch)
         answer = judging.json_object(response.text)
         said = judging.reason(response, self.secrets())
-        failed = _failed(answer, len(batch), said, self.secrets())
+        failed = _failed(answer, len(batch), response.status, self.secrets())
         imported = answer.get("num_records_imported")
-        missing = type(imported) is int and imported < len(batch) - len(failed)
-        rest = general
-        if failed and (missing or type(imported) is not int):
-            rest = Again(said)  # which ends: the named leave the batch
-        elif failed:
-            rest = Delivered()
+        good = len(batch) - len(failed)
+        rest: Outcome = general
+        if failed:
+            # Again where it does not say that it took the others. That ends: the named leave.
+            rest = Delivered() if imported == good else Again(said)
         elif response.status == 200 and answer.get("code", 200) != 200:
             rest = Retry(said)
-        elif response.status == 200 and missing:
+        elif response.status == 200 and type(imported) is int and imported < good:
             rest = Split(said)
         return [failed.get(index, rest) for index in range(len(batch))]
 
     def erasure(self, ids: Mapping[str, Sequence[str]], now: float) -> Request | None:
-        # A proxy's address says nothing of where deletions go: then it has to be told.
+        # A proxy's address does not say where deletions go: then it has to be told.
         url = self.delete_url or ("" if self.url else DELETION_URLS[self.region])
-        named = [*_known(ids, "user_id"), *self._devices(ids)]
+        users = [each for each in ids.get("user_id", ()) if _somebody(each)]
+        devices = [each for name in DEVICES for each in ids.get(name, ()) if _somebody(each)]
+        named = [*dict.fromkeys([*users, *map(self._distinct, devices)])]
         if not (url and named and self.gdpr_token):
             return None
         headers = {
@@ -120,19 +123,20 @@ class Mixpanel(Destination):
         return Request(_with(url, {"token": self.project_token}), headers, body)
 
     def warnings(self) -> list[str]:
-        found = []
+        doubtful = []
         if not re.fullmatch(r"[0-9a-f]{32}", self.project_token):
-            found.append("project_token: Mixpanel's tokens are 32 hexadecimal characters")
-        account = {"service_account", "service_secret", "project_id"}
-        missing = sorted(name for name in account if not getattr(self, name))
+            words = "Mixpanel's project tokens are 32 hexadecimal characters"
+            doubtful.append(("project_token", words))
+        account = ("service_account", "service_secret", "project_id")
+        missing = [name for name in account if not getattr(self, name)]
         if 0 < len(missing) < len(account):
-            found.append(f"{missing[0]}: a service account is used only with all three settings")
-        warned = [f"{self.variable(name)}:{words}" for name, words in (w.split(":") for w in found)]
-        reserved = any(pair.split("=", 1)[1].startswith(("$", "mp_")) for pair in self.rename)
-        if reserved or self.prefix.startswith(("$", "mp_")):
-            name = self.variable("rename" if reserved else "prefix")
-            warned.append(f"{name}: names that begin with $ or mp_ are Mixpanel's own")
-        return warned
+            words = "is missing; without it the project token signs in, not the service account"
+            doubtful.append((missing[0], words))
+        given = [("rename", pair.split("=", 1)[1]) for pair in self.rename]
+        for setting, name in (*given, ("prefix", self.prefix)):
+            if name.startswith(("$", "mp_")):
+                doubtful.append((setting, "names that begin with $ or mp_ are Mixpanel's own"))
+        return [f"{self.variable(setting)}: {words}" for setting, words in doubtful]
 
     def secrets(self) -> tuple[str, ...]:
         return (*super().secrets(), self._credentials)
@@ -143,28 +147,65 @@ class Mixpanel(Destination):
 
     @property
     def _credentials(self) -> str:
-        """Basic credentials: a service account's, or the project token without a password."""
+        """A service account's, or the project token as a name without a password."""
         account = f"{self.service_account}:{self.service_secret}"
         text = account if self._has_account else f"{self.project_token}:"
         return b64encode(text.encode()).decode()
 
-    def _who(self, identity: Identity) -> dict[str, str]:
-        """The ids, or nothing. Under Simplified ID Merge the first event with both of a user and
-        a device joins them, and what is known of neither user is the device's:
+    def _who(self, identity: Identity) -> dict[str, str] | None:
+        """The ids, or None. Under Simplified ID Merge the first event that has a user and a
+        device joins them; an event of a device alone is the device's until then:
         https://docs.mixpanel.com/docs/tracking-methods/id-management/identifying-users-simplified
         """
-        ids = {name: (value,) for name, value in identity.ids.items()}
-        user = next(iter(_known(ids, "user_id")), None)
-        distinct = next(iter([*([user] if user else []), *self._devices(ids)]), None)
-        if distinct is None or self.identity == "original":
-            return {"distinct_id": distinct} if distinct else {}
-        device = next((d.removeprefix(DEVICE) for d in self._devices(ids)), None)
-        found = {"distinct_id": distinct, "$user_id": user, "$device_id": device}
-        return {name: value for name, value in found.items() if value}
-
-    def _devices(self, ids: Mapping[str, Sequence[str]]) -> list[str]:
-        """The distinct_ids of these devices. The browser's own may have the prefix already."""
-        devices = _known(ids, "mixpanel_device_id", "device_id")
+        user, device = _usable(identity, "user_id"), _usable(identity, *DEVICES)
+        distinct = user or (self._distinct(device) if device else None)
+        if distinct is None:
+            return None
         if self.identity == "original":
-            return devices
-        return [f"{DEVICE}{device.removeprefix(DEVICE)}" for device in devices]
+            return {"distinct_id": distinct}
+        both = {"$user_id": user, "$device_id": device and device.removeprefix(PREFIX)}
+        return {"distinct_id": distinct, **{name: each for name, each in both.items() if each}}
+
+    def _distinct(self, device: str) -> str:
+        """The distinct_id of a device of which no user is known. The browser's may have the prefix
+        already."""
+        return device if self.identity == "original" else PREFIX + device.removeprefix(PREFIX)
+
+
+def _usable(identity: Identity, *names: str) -> str | None:
+    """The first id of these names that Mixpanel would take."""
+    ids = (identity.first(name) for name in names)
+    return next((each for each in ids if each and _somebody(each)), None)
+
+
+def _somebody(text: str) -> bool:
+    return len(text) <= MAX_ID and text.removeprefix(PREFIX).strip().lower() not in NOBODY
+
+
+def _money(event: AnalyticsEvent) -> dict[str, Any]:
+    """Mixpanel has no word of its own for revenue: this is what its guides call it."""
+    if event.revenue is None:
+        return {}
+    return {"revenue": event.revenue.number, "currency": event.revenue.currency.upper()}
+
+
+def _with(url: str, query: Mapping[str, str]) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
+
+
+def _failed(
+    answer: Mapping[str, Any], size: int, status: int, hide: Sequence[str]
+) -> dict[int, Outcome]:
+    """The rows that an answer names as failed, and what it says of each: by `index`, for its name
+    of the id differs from what is documented."""
+    records = answer.get("failed_records")
+    words: dict[int, list[str]] = {}
+    for record in records if isinstance(records, list) else []:
+        index = record.get("index") if isinstance(record, dict) else None
+        if type(index) is int and 0 <= index < size:
+            said = str(record.get("message") or record.get("field") or "failed")
+            words.setdefault(index, []).append(said)
+    return {
+        index: Rejected(judging.excerpt(f"{status} {'; '.join(said)}", hide))
+        for index, said in words.items()
+    }

@@ -45,6 +45,13 @@ Url = Annotated[
         _fits_url,
     ),
 ]
+ProjectId = Annotated[
+    str,
+    Form(
+        "a project's number, such as 2195345",
+        lambda t, _: re.fullmatch("[0-9]{1,20}", t) is not None,
+    ),
+]
 SECONDS = Form(
     "a whole number of seconds, such as 259200",
     lambda text, _: re.fullmatch(r"[1-9][0-9]{0,8}", text) is not None,
@@ -62,17 +69,18 @@ def read(
     problems = _unknown(kind.KIND, name, options, declared)
     values: dict[str, Any] = {}
     for setting, declaration in declared.items():
-        text, form = options.get(setting, "").strip(), _form(hints[setting])
+        text, wanted = options.get(setting, "").strip(), form(hints[setting])
         if not text and declaration.default is MISSING:
-            problems.append(f"{variable(name, setting)}: is missing; it must be {form.words}")
-        elif text and not form.fits(text, allow_local_urls):
-            problems.append(f"{variable(name, setting)}: must be {form.words}")
+            problems.append(f"{variable(name, setting)}: is missing; it must be {wanted.words}")
+        elif text and not wanted.fits(text, allow_local_urls):
+            problems.append(f"{variable(name, setting)}: must be {wanted.words}")
         elif text:
-            values[setting] = form.value(text)
+            values[setting] = wanted.value(text)
     return problems or kind(name=name, **values)
 
 
-def _form(hint: Any) -> Form:
+def form(hint: Any) -> Form:
+    """What the text of a setting of this type must be."""
     if get_origin(hint) is Literal:
         choices = get_args(hint)
         return Form(f"one of {', '.join(choices)}", lambda text, _: text in choices)

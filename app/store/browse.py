@@ -9,8 +9,10 @@ from sqlalchemy import Connection, text
 Row = Mapping[str, Any]
 
 
-def _rows(connection: Connection, query: str, values: Mapping[str, object]) -> list[Row]:
-    return [dict(row) for row in connection.execute(text(query), values).mappings()]
+def _rows(
+    connection: Connection, query: str, values: Mapping[str, object] | None = None
+) -> list[Row]:
+    return [dict(row) for row in connection.execute(text(query), values or {}).mappings()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +160,7 @@ def nobodies(connection: Connection, limit: int) -> list[Row]:
                max(occurred_at) AS latest
         FROM analytics_events
         WHERE (state <> 'released' OR (identity ->> 'fallback') = 'true')
-          AND reason IS DISTINCT FROM 'begins no paid period'
+          AND coalesce(reason, '') NOT IN ('begins no paid period', 'erased')
         GROUP BY 1, 2, 3 ORDER BY latest DESC LIMIT :limit
     """
     return _rows(connection, query, {"limit": limit})
@@ -225,6 +227,39 @@ def counts(connection: Connection) -> Counts:
         deliveries=pairs("SELECT destination, state, count(*) FROM deliveries GROUP BY 1, 2"),
         waiting=connection.execute(text("SELECT count(*) FROM work")).scalar_one(),
     )
+
+
+def destinations(connection: Connection) -> dict[str, dict[str, Any]]:
+    """By name, each destination that anything was ever owed to: deliveries by state, the oldest
+    that waits, and its suspension (`suspended_until` only while it is one)."""
+    query = """
+        SELECT d.destination, count(*) FILTER (WHERE d.state = 'pending') AS waiting,
+               min(d.created_at) FILTER (WHERE d.state = 'pending') AS oldest_waiting,
+               count(*) FILTER (WHERE d.state = 'delivered') AS delivered,
+               count(*) FILTER (WHERE d.state = 'skipped') AS skipped,
+               count(*) FILTER (WHERE d.state = 'dead') AS dead
+        FROM deliveries d GROUP BY 1
+    """
+    doing = """
+        SELECT destination, failures, reason,
+               CASE WHEN suspended_until > clock_timestamp() THEN suspended_until END
+                   AS suspended_until
+        FROM destinations_health
+    """
+    found = {row["destination"]: dict(row) for row in _rows(connection, query)}
+    for row in _rows(connection, doing):
+        found.setdefault(row["destination"], {}).update(row)
+    return found
+
+
+def delivery_reasons(connection: Connection, destination: str) -> list[Row]:
+    """Why deliveries to it were skipped or are dead, the most frequent first."""
+    query = """
+        SELECT state, count(*) AS deliveries, reason FROM deliveries
+        WHERE destination = :destination AND state IN ('skipped', 'dead')
+        GROUP BY 1, 3 ORDER BY 2 DESC, 3 LIMIT 50
+    """
+    return _rows(connection, query, {"destination": destination})
 
 
 def delivered_revenue(connection: Connection) -> dict[tuple[str, str], int]:

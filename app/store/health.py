@@ -115,3 +115,13 @@ def suspend(connection: Connection, destination: str, seconds: float, reason: st
     """)
     values = {"destination": destination, "seconds": seconds, "reason": reason}
     connection.execute(query, values)
+
+
+def resume(connection: Connection, destination: str) -> None:
+    """End its pause now: one request finds out whether it is well."""
+    query = text("""
+        UPDATE destinations_health
+        SET suspended_until = clock_timestamp(), changed_at = clock_timestamp()
+        WHERE destination = :destination AND suspended_until > clock_timestamp()
+    """)
+    connection.execute(query, {"destination": destination})

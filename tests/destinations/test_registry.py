@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.destinations import build
+from app.destinations import KINDS, build
 from app.destinations.amplitude import Amplitude
 from app.destinations.base import Destination
 from app.destinations.webhook import Webhook
@@ -80,7 +80,7 @@ def test_all_problems_are_told_at_once() -> None:
 
 def test_a_name_that_is_no_kind_asks_for_one() -> None:
     assert build("amplitud", {}, allow_local_urls=False) == [
-        "BRIDGE_DEST_AMPLITUD_KIND: must be one of amplitude, webhook; did you mean amplitude?"
+        f"BRIDGE_DEST_AMPLITUD_KIND: must be one of {', '.join(KINDS)}; did you mean amplitude?"
     ]
 
 
