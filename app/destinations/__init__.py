@@ -5,11 +5,25 @@ from difflib import get_close_matches
 
 from app.destinations.amplitude import Amplitude
 from app.destinations.base import Destination, variable
+from app.destinations.ga4 import Ga4
+from app.destinations.meta import Meta
+from app.destinations.mixpanel import Mixpanel
+from app.destinations.posthog import PostHog
+from app.destinations.rudderstack import RudderStack
+from app.destinations.segment import Segment
 from app.destinations.settings import read
+from app.destinations.warehouse import Warehouse
 from app.destinations.webhook import Webhook
 
 KINDS: dict[str, type[Destination]] = {
     "amplitude": Amplitude,
+    "ga4": Ga4,
+    "meta": Meta,
+    "mixpanel": Mixpanel,
+    "posthog": PostHog,
+    "rudderstack": RudderStack,
+    "segment": Segment,
+    "warehouse": Warehouse,
     "webhook": Webhook,
 }
 

@@ -1,4 +1,5 @@
-"""Amplitude, HTTP V2: https://amplitude.com/docs/apis/analytics/http-v2
+"""Amplitude, HTTP V2: https://amplitude.com/docs/apis/analytics/http-v2, and for history
+https://amplitude.com/docs/apis/analytics/batch-event-upload, which has the same form.
 
 Amplitude drops a repeated `insert_id` of the same device for 7 days, so a retry or a replay within
 a week counts nothing twice. After a week it would: see `replay`. A 400 takes nothing in and names
@@ -6,10 +7,12 @@ the bad events; the official client drops those and sends the rest at once, and 
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import orjson
@@ -17,13 +20,26 @@ import orjson
 from app.core.analytics import AnalyticsEvent, Identity
 from app.core.outcome import Again, Outcome, Rejected, Retry, Skipped, Suspended
 from app.destinations import judging
-from app.destinations.base import Destination, Payload, Request, Response
+from app.destinations.base import RENAMES, Destination, Form, Payload, Request, Response, amount_in
 from app.destinations.settings import Key, Url
 
 URLS = {
     "us": "https://api2.amplitude.com/2/httpapi",
     "eu": "https://api.eu.amplitude.com/2/httpapi",
 }
+BATCH_URLS = {
+    "us": "https://api2.amplitude.com/batch",
+    "eu": "https://api.eu.amplitude.com/batch",
+}
+# https://amplitude.com/docs/apis/analytics/user-privacy, for one project. Its successor deletes in
+# all projects of the organization.
+DELETE_URLS = {
+    "us": "https://amplitude.com/api/2/deletions/users",
+    "eu": "https://analytics.eu.amplitude.com/api/2/deletions/users",
+}
+MOST_USERS = 100  # of one deletion
+REQUESTER = "stripe-analytics-bridge"
+USERS = ("amplitude_user_id", "user_id")
 # Values that Amplitude refuses as a user or device: they would merge strangers into one.
 NOBODY = frozenset({"", "{}", "0", "-1", "anonymous", "lmy47d", "n/a", "na", "nil", "none", "null"})
 NOBODY |= {"undefined", "unknown", str(UUID(int=0))}
@@ -39,6 +55,28 @@ OVER_QUOTA = {
 }
 
 
+OWN = ("[Amplitude]", "$")  # how the names that are Amplitude's own begin
+NOT_OWN = "none that begins with [Amplitude] or $, which are Amplitude's own"
+Renames = Annotated[
+    tuple[str, ...],
+    Form(
+        f"{RENAMES.words}; {NOT_OWN}",
+        lambda text, local: (
+            RENAMES.fits(text, local)
+            and not any(pair.partition("=")[2].startswith(OWN) for pair in RENAMES.value(text))
+        ),
+        RENAMES.value,
+    ),
+]
+Prefix = Annotated[
+    str,
+    Form(
+        f"printable text; {NOT_OWN}",
+        lambda text, _: text.isprintable() and not text.startswith(OWN),
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Amplitude(Destination):
     KIND = "amplitude"
@@ -47,21 +85,38 @@ class Amplitude(Destination):
     REFUNDS = "negative `revenue`"
     DEDUPED_BY = "`insert_id`, with the device"
     DEDUPE_WINDOW = timedelta(days=7)
+    ERASURE = "User Privacy API by user id, with `SECRET_KEY`"
+    WANTS_PROFILE = True
     MAX_BATCH = 500  # of 2,000 that Amplitude takes, in 1 MB
 
     api_key: Key = field(repr=False)
     region: Literal["us", "eu"] = "us"
     url: Url = field(default="", repr=False)
+    user_properties: Literal["on", "off"] = "on"
+    secret_key: Key = field(default="", repr=False)  # deletes, and nothing else
+    delete_url: Url = field(default="", repr=False)
+    rename: Renames = ()
+    prefix: Prefix = ""
+
+    @property
+    def wants_profile(self) -> bool:
+        return self.user_properties == "on"
 
     def render(self, event: AnalyticsEvent, dedupe_id: UUID) -> bytes | Skipped:
-        user = _id(event.identity, _somebody, "amplitude_user_id", "user_id")
+        user = _id(event.identity, _somebody, *USERS)
         device = _id(event.identity, _somebody, "amplitude_device_id", "device_id")
         if user is None and device is None:
             return Skipped("Amplitude needs a user_id or a device_id")
-        body = {"insert_id": str(dedupe_id), "user_id": user, "device_id": device}
+        body: dict[str, Any] = {"insert_id": str(dedupe_id), "user_id": user, "device_id": device}
         body |= translate(event, self.called(event))
+        if self.wants_profile and event.profile and not event.historical:
+            # Of history they would overwrite what is known of the user today.
+            body["user_properties"] = dict(event.profile)
         present = {name: value for name, value in body.items() if value is not None}
         return orjson.dumps(present, option=orjson.OPT_SORT_KEYS)
+
+    def told(self, body: bytes) -> tuple[Decimal, str] | None:
+        return amount_in(orjson.loads(body), "revenue")
 
     def request(self, batch: Sequence[Payload], now: float) -> Request:
         # Joined and not parsed again: what was frozen leaves as it is.
@@ -70,7 +125,9 @@ class Amplitude(Destination):
         # Our ids are as long as they are; Amplitude's default refuses those under 5 characters.
         options = b'{"min_id_length":1}'
         body = b'{"api_key":%b,"events":[%b],"options":%b}' % (key, events, options)
-        return Request(self.url or URLS[self.region], {"Content-Type": "application/json"}, body)
+        historical = any(payload.historical for payload in batch)
+        url = self.url or (BATCH_URLS if historical else URLS)[self.region]
+        return Request(url, {"Content-Type": "application/json"}, body)
 
     def judge(self, response: Response, batch: Sequence[Payload]) -> Sequence[Outcome]:
         answer = judging.json_object(response.text)
@@ -78,7 +135,7 @@ class Amplitude(Destination):
         said = judging.reason(response, self.secrets())
         named: Mapping[int, Outcome] = {}
         match response.status:
-            case 200 if answer.get("code", 200) != 200:
+            case 200 if answer.get("code", 200) != 200 or judging.is_page(response.text):
                 general = Retry(said)
             case 400 if _refuses_the_key(answer):
                 general = Suspended(said, after=judging.PROBE_AFTER)
@@ -91,6 +148,29 @@ class Amplitude(Destination):
         # The rest of a batch with names goes again at once. That ends: the named leave it.
         rest = Again(said) if named else general
         return [named.get(index, rest) for index in range(len(batch))]
+
+    def erasure(self, ids: Mapping[str, Sequence[str]], now: float) -> Request | None:
+        """Of users alone: Amplitude deletes by no device id."""
+        # A proxy's address does not say where deletions go: then it has to be told.
+        url = self.delete_url or ("" if self.url else DELETE_URLS[self.region])
+        said = [each for name in USERS for each in ids.get(name, ()) if _somebody(each)]
+        users = [*dict.fromkeys(said)]
+        if not (url and users and self.secret_key) or len(users) > MOST_USERS:
+            return None
+        # Else one id that the project never saw refuses all.
+        body = {"user_ids": users, "ignore_invalid_id": "True", "requester": REQUESTER}
+        headers = {
+            "Authorization": f"Basic {self._credentials}",
+            "Content-Type": "application/json",
+        }
+        return Request(url, headers, orjson.dumps(body))
+
+    def secrets(self) -> tuple[str, ...]:
+        return (*super().secrets(), self._credentials)
+
+    @property
+    def _credentials(self) -> str:
+        return b64encode(f"{self.api_key}:{self.secret_key}".encode()).decode()
 
     def warnings(self) -> list[str]:
         if re.fullmatch(r"[0-9a-f]{32}", self.api_key):

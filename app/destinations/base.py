@@ -4,12 +4,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from decimal import Decimal
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 from uuid import UUID
 
 from app.core.analytics import AnalyticsEvent
 from app.core.outcome import Outcome, Skipped
+from app.core.taxonomy import EVENTS
 
 Purpose = Literal["analytics", "ads", "own"]
 
@@ -34,7 +36,9 @@ LIST = Form(
 RENAMES = Form(
     "pairs of our name and theirs, such as payment_succeeded=Order Paid,refund_created=Refund",
     lambda text, _: all(
-        re.fullmatch(r"[a-z_]+ *= *[^=\s][^=]*", pair) and pair.isprintable()
+        re.fullmatch(r"[a-z_]+ *= *[^=\s][^=]*", pair)
+        and pair.isprintable()
+        and pair.partition("=")[0].strip() in EVENTS
         for pair in _listed(text)
     ),
     lambda text: tuple(re.sub(" *= *", "=", pair) for pair in _listed(text)),
@@ -89,6 +93,23 @@ class Response:
         return not (300 <= self.status < 500 or self.status == 503)
 
 
+class Transport(Protocol):
+    """What carries requests to a destination; one thread's own."""
+
+    def send(self, request: Request, *, until: float) -> Response:
+        """One request and its answer, before `until` on the clock of `time.monotonic`. Never
+        raises for the peer."""
+
+    def close(self) -> None: ...
+
+
+def amount_in(told: Mapping[str, Any], name: str) -> tuple[Decimal, str] | None:
+    """The amount of this name and its `currency`, as a payload has them; None: it has none. A
+    float's shortest text is the amount that it was made of."""
+    amount = told.get(name)
+    return None if amount is None else (Decimal(repr(amount)), told["currency"].lower())
+
+
 def _any(globs: Iterable[str], name: str) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
 
@@ -135,13 +156,27 @@ class Destination:
         given = self.max_lateness
         return self.LATENESS if given is None else timedelta(seconds=given)
 
+    def too_late(self, age: float) -> str | None:
+        """Why what happened so many seconds ago is not sent; None if it is."""
+        limit = self.lateness
+        if not limit or age <= limit.total_seconds():
+            return None
+        return f"too late: it happened {timedelta(seconds=int(age))} ago, {limit} at most"
+
     def called(self, event: AnalyticsEvent, standard: str | None = None) -> str:
         """The event's name there. `standard`: the vendor's own word for such an event."""
         given = dict(pair.split("=", 1) for pair in self.rename)
         return given.get(event.name) or standard or f"{self.prefix}{event.name}"
 
+    @property
+    def wants_profile(self) -> bool:
+        """Whether it is to be told what is known of the customer."""
+        return self.WANTS_PROFILE
+
     def leaving(self, properties: Mapping[str, Any]) -> dict[str, Any]:
         """Those of an event's properties that may leave for here."""
+        if self.properties == ("*",):  # for nearly all; it would cost more than the rendering
+            return dict(properties)
         hidden = [glob[1:] for glob in self.properties if glob.startswith("!")]
         shown = [glob for glob in self.properties if not glob.startswith("!")] or ["*"]
         return {
@@ -149,6 +184,11 @@ class Destination:
             for name, value in properties.items()
             if _any(shown, name) and not _any(hidden, name)
         }
+
+    def told(self, body: bytes) -> tuple[Decimal, str] | None:
+        """The revenue that a frozen payload tells: signed, in whole units, and its lower-case
+        currency. None: it tells none, or this page cannot say."""
+        return None
 
     def at_most_once(self, body: bytes) -> bool:
         """Whether this payload is never sent again once it may have arrived: there is no dedupe
@@ -172,6 +212,14 @@ class Destination:
         that were ever seen). None: it cannot be asked, for want of an id, a credential or an API.
         """
         return None
+
+    def validation(self, batch: Sequence[Payload], now: float) -> Request | None:
+        """What asks the vendor whether it would take these, and counts nothing; None: no way."""
+        return None
+
+    def validation_problems(self, response: Response) -> list[str]:
+        """What the answer to `validation` finds wrong, a line each."""
+        return []
 
     def warnings(self) -> list[str]:
         """Settings that are allowed and yet look wrong, for `doctor`. Never a value."""

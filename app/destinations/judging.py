@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -88,6 +89,17 @@ def _until(asked: str, now: float) -> float | None:
         return None
 
 
+def _forms(secret: str) -> set[str]:
+    """The ways in which an answer may repeat a secret: as it is, inside JSON, inside a URL."""
+    return {secret, orjson.dumps(secret).decode()[1:-1], quote(secret), quote(secret, safe="")}
+
+
+def is_page(text: str) -> bool:
+    """Whether an answer is a web page: a 200 of whatever else is at that address, as many a site
+    answers for a path that it does not know."""
+    return text.lstrip().startswith("<")
+
+
 def reason(response: Response, hide: Collection[str] = ()) -> str:
     """What a person reads beside the row: the status and the beginning of the answer."""
     text = excerpt(response.text, hide)
@@ -99,7 +111,8 @@ def excerpt(text: str, hide: Collection[str] = (), length: int = REASON_LENGTH) 
 
     Secrets go before the cut, which could leave half of one.
     """
-    for secret in sorted(filter(None, hide), key=len, reverse=True):
+    forms = {form for secret in filter(None, hide) for form in _forms(secret)}
+    for secret in sorted(forms, key=len, reverse=True):
         text = text.replace(secret, "***")
     words = text[: 20 * length].split()
     return cut("".join(c if c.isprintable() else "\ufffd" for c in " ".join(words)), length)

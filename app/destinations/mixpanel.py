@@ -9,6 +9,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 from urllib.parse import urlencode
 from uuid import UUID
@@ -18,7 +19,7 @@ import orjson
 from app.core.analytics import AnalyticsEvent, Identity
 from app.core.outcome import Again, Delivered, Outcome, Rejected, Retry, Skipped, Split
 from app.destinations import judging
-from app.destinations.base import Destination, Payload, Request, Response
+from app.destinations.base import Destination, Payload, Request, Response, amount_in
 from app.destinations.settings import Key, ProjectId, Url
 
 URLS = {
@@ -78,6 +79,9 @@ class Mixpanel(Destination):
         body = {"event": self.called(event), "properties": properties}
         return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
 
+    def told(self, body: bytes) -> tuple[Decimal, str] | None:
+        return amount_in(orjson.loads(body)["properties"], "revenue")
+
     def request(self, batch: Sequence[Payload], now: float) -> Request:
         query = {"strict": "1"} | ({"project_id": self.project_id} if self._has_account else {})
         headers = {
@@ -101,7 +105,9 @@ class Mixpanel(Destination):
         if failed:
             # Again where it does not say that it took the others. That ends: the named leave.
             rest = Delivered() if imported == good else Again(said)
-        elif response.status == 200 and answer.get("code", 200) != 200:
+        elif response.status == 200 and (
+            answer.get("code", 200) != 200 or judging.is_page(response.text)
+        ):
             rest = Retry(said)
         elif response.status == 200 and type(imported) is int and imported < good:
             rest = Split(said)

@@ -8,6 +8,7 @@ each event is checked before it is kept, and no bad one should ever leave.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -16,7 +17,7 @@ import orjson
 from app.core.analytics import AnalyticsEvent, Identity
 from app.core.outcome import Outcome, Retry, Skipped, Suspended
 from app.destinations import judging
-from app.destinations.base import Destination, Form, Payload, Request, Response
+from app.destinations.base import Destination, Form, Payload, Request, Response, amount_in
 from app.destinations.settings import PRINTABLE, Key, ProjectId, Url
 
 URLS = {"us": "https://us.i.posthog.com/batch/", "eu": "https://eu.i.posthog.com/batch/"}
@@ -77,6 +78,9 @@ class PostHog(Destination):
             return Skipped(f"PostHog takes no event over {MAX_EVENT} bytes: {len(rendered)}")
         return rendered
 
+    def told(self, body: bytes) -> tuple[Decimal, str] | None:
+        return amount_in(orjson.loads(body)["properties"], "revenue")
+
     def request(self, batch: Sequence[Payload], now: float) -> Request:
         # No sent_at: PostHog would shift every timestamp by what it thinks our clock is off.
         # Joined and not parsed again: what was frozen leaves as it is.
@@ -93,7 +97,9 @@ class PostHog(Destination):
         answer = judging.json_object(response.text) if response.status == 200 else {}
         if _over_quota(answer.get("quota_limited")):
             outcome = Suspended(said, after=judging.PROBE_AFTER)
-        elif answer.get("status", 1) not in (1, "Ok", "ok"):
+        elif answer.get("status", 1) not in (1, "Ok", "ok") or (
+            response.status == 200 and judging.is_page(response.text)
+        ):
             outcome = Retry(said)
         return [outcome] * len(batch)
 

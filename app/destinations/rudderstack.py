@@ -7,6 +7,7 @@ https://www.rudderstack.com/docs/user-guides/administrators-guide/deduplication/
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -71,6 +72,9 @@ class RudderStack(Destination):
             "originalTimestamp": track.moment(event),
         }
         return track.frozen(call | ours, self.TITLE)
+
+    def told(self, body: bytes) -> tuple[Decimal, str] | None:
+        return track.told(body)
 
     def request(self, batch: Sequence[Payload], now: float) -> Request:
         return track.request(self.url, self.write_key, batch)

@@ -8,6 +8,7 @@ customers, not those of one source alone.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from typing import Literal
 from uuid import UUID
 
@@ -68,6 +69,9 @@ class Segment(Destination):
             "integrations": _integrations(event),
         }
         return track.frozen(call | ours, self.TITLE)
+
+    def told(self, body: bytes) -> tuple[Decimal, str] | None:
+        return track.told(body)
 
     def request(self, batch: Sequence[Payload], now: float) -> Request:
         return track.request(self.url or URLS[self.region], self.write_key, batch)

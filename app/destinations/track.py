@@ -20,7 +20,7 @@ from app.core.analytics import AnalyticsEvent
 from app.core.money import exponent
 from app.core.outcome import Outcome, Retry, Skipped
 from app.destinations import judging
-from app.destinations.base import Payload, Request, Response
+from app.destinations.base import Payload, Request, Response, amount_in
 
 MAX_EVENT = 32_000  # bytes; both take "32 KB", and Segment drops what is larger with a 200
 LIBRARY = {"name": "stripe-analytics-bridge"}
@@ -94,6 +94,15 @@ def consents(event: AnalyticsEvent, analytics: str, ads: str) -> dict[str, bool]
     return said
 
 
+def told(body: bytes) -> tuple[Decimal, str] | None:
+    """The revenue of a call; that of a refunded order is its total, which is positive."""
+    properties = orjson.loads(body)["properties"]
+    if found := amount_in(properties, "revenue"):
+        return found
+    refunded = amount_in(properties, "total")
+    return (-refunded[0], refunded[1]) if refunded else None
+
+
 def request(url: str, write_key: str, batch: Sequence[Payload]) -> Request:
     """The frozen calls, joined and not parsed again.
 
@@ -138,11 +147,7 @@ def present(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _refuses(text: str) -> bool:
     """Whether a 200 says otherwise: an error in its JSON, or a web page of something else."""
     answer = judging.json_object(text)
-    return answer.get("success") is False or bool(answer.get("error")) or _is_page(text)
-
-
-def _is_page(text: str) -> bool:
-    return text.lstrip().startswith("<")
+    return answer.get("success") is False or bool(answer.get("error")) or judging.is_page(text)
 
 
 def _visit(event: AnalyticsEvent) -> dict[str, Any]:

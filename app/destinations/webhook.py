@@ -9,6 +9,7 @@ from binascii import Error as NotBase64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -61,6 +62,10 @@ class Webhook(Destination):
     def render(self, event: AnalyticsEvent, dedupe_id: UUID) -> bytes | Skipped:
         return orjson.dumps(translate(event, self.called(event)), option=orjson.OPT_SORT_KEYS)
 
+    def told(self, body: bytes) -> tuple[Decimal, str] | None:
+        revenue = orjson.loads(body)["data"]["revenue"]
+        return (Decimal(revenue["major"]), revenue["currency"]) if revenue else None
+
     def request(self, batch: Sequence[Payload], now: float) -> Request:
         [payload] = batch
         key, body = str(payload.dedupe_id), payload.body.decode()
@@ -100,6 +105,8 @@ def translate(event: AnalyticsEvent, name: str) -> dict[str, Any]:
         "session_id": event.identity.first("session_id"),
         "ids": dict(event.identity.ids),
         "identity_fallback": event.identity.fallback,
+        "consent": str(event.consent) or None,
+        "conversion_id": event.conversion_id,
         "properties": dict(event.properties),
         "revenue": _revenue(event),
         "schema_version": SCHEMA_VERSION,

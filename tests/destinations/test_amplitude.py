@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 from uuid import UUID
 
 import orjson
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from app.core.money import Money
 from app.core.outcome import Again, Delivered, Outcome, Rejected, Retry, Skipped, Split, Suspended
+from app.destinations import build
 from app.destinations.amplitude import Amplitude
 from app.destinations.base import Payload, Response
 from tests.destinations.example import DEDUPE_ID, an_event
@@ -133,6 +135,131 @@ def test_the_region_and_then_the_url_choose_the_endpoint() -> None:
 
     assert europe.request([], 0.0).url == "https://api.eu.amplitude.com/2/httpapi"
     assert proxy.request([], 0.0).url == "https://proxy.example/amp"
+
+
+@pytest.mark.parametrize(
+    ("region", "url"),
+    [("us", "https://api2.amplitude.com/batch"), ("eu", "https://api.eu.amplitude.com/batch")],
+)
+def test_history_goes_to_the_endpoint_for_batches(region: Literal["us", "eu"], url: str) -> None:
+    to = Amplitude(name="amplitude", api_key=KEY, region=region)
+    history, today = Payload(DEDUPE_ID, b"{}", historical=True), Payload(DEDUPE_ID, b"{}")
+    request, live = to.request([history], 0.0), to.request([today], 0.0)
+
+    assert (request.url, request.body) == (url, live.body)
+    assert live.url != url
+    proxy = Amplitude(name="amplitude", api_key=KEY, url="https://proxy.example/amp")
+    assert proxy.request([history], 0.0).url == "https://proxy.example/amp"
+
+
+PROFILE = {"plan": "price_pro", "mrr": 12.99}
+
+
+def test_todays_events_carry_what_is_known_of_the_user() -> None:
+    body = AMPLITUDE.render(replace(an_event(), profile=PROFILE), DEDUPE_ID)
+
+    assert isinstance(body, bytes)
+    assert orjson.loads(body)["user_properties"] == PROFILE
+
+
+def test_history_does_not_overwrite_what_is_known_of_the_user() -> None:
+    history = replace(an_event(), profile=PROFILE, historical=True)
+    off = Amplitude(name="amplitude", api_key=KEY, user_properties="off")
+
+    assert AMPLITUDE.render(history, DEDUPE_ID) == AMPLITUDE.render(an_event(), DEDUPE_ID)
+    assert off.render(replace(an_event(), profile=PROFILE), DEDUPE_ID) == (
+        AMPLITUDE.render(an_event(), DEDUPE_ID)
+    )
+    assert (AMPLITUDE.wants_profile, off.wants_profile) == (True, False)
+
+
+OWN = "none that begins with [Amplitude] or $, which are Amplitude's own"
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "words"),
+    [
+        (
+            "rename",
+            "payment_succeeded=[Amplitude] Revenue",
+            "pairs of our name and theirs, such as"
+            " payment_succeeded=Order Paid,refund_created=Refund",
+        ),
+        (
+            "rename",
+            "trial_started=Trial,payment_failed = $identify",
+            "pairs of our name and theirs, such as"
+            " payment_succeeded=Order Paid,refund_created=Refund",
+        ),
+        ("prefix", "$", "printable text"),
+        ("prefix", "[Amplitude] ", "printable text"),
+    ],
+)
+def test_a_name_of_amplitudes_own_is_a_problem(setting: str, text: str, words: str) -> None:
+    given = {"api_key": KEY, setting: text}
+
+    assert build("amplitude", given, allow_local_urls=False) == [
+        f"BRIDGE_DEST_AMPLITUDE_{setting.upper()}: must be {words}; {OWN}"
+    ]
+
+
+def test_a_name_of_the_teams_is_none() -> None:
+    given = {"api_key": KEY, "rename": "trial_started=Trial", "prefix": "stripe."}
+
+    assert build("amplitude", given, allow_local_urls=False) == Amplitude(
+        name="amplitude", api_key=KEY, rename=("trial_started=Trial",), prefix="stripe."
+    )
+
+
+SECRET_KEY = "fedcba9876543210fedcba9876543210"
+DELETING = Amplitude(name="amplitude", api_key=KEY, secret_key=SECRET_KEY)
+
+
+def test_a_user_is_deleted_by_the_user_privacy_api() -> None:
+    ids = {"user_id": ["user_7", "none"], "amplitude_user_id": ["a7", "user_7"], "device_id": ["d"]}
+    request = DELETING.erasure(ids, now=0.0)
+
+    assert request is not None
+    assert request.url == "https://amplitude.com/api/2/deletions/users"
+    assert dict(request.headers) == {
+        "Authorization": "Basic MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY6"
+        "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=",
+        "Content-Type": "application/json",
+    }
+    assert orjson.loads(request.body) == {
+        "user_ids": ["a7", "user_7"],
+        "ignore_invalid_id": "True",
+        "requester": "stripe-analytics-bridge",
+    }
+
+
+def test_where_deletions_go_follows_the_region_and_a_proxy_has_to_say() -> None:
+    def asked(**settings: Any) -> str | None:
+        to = Amplitude(name="amplitude", api_key=KEY, secret_key=SECRET_KEY, **settings)
+        request = to.erasure({"user_id": ["user_7"]}, now=0.0)
+        return request.url if request else None
+
+    assert asked(region="eu") == "https://analytics.eu.amplitude.com/api/2/deletions/users"
+    assert asked(url="https://proxy.example/amp") is None
+    assert asked(url="https://a.example/", delete_url="https://a.example/d") == (
+        "https://a.example/d"
+    )
+
+
+def test_who_cannot_be_deleted_is_said() -> None:
+    many = {"user_id": [f"user_{number}" for number in range(101)]}
+
+    assert AMPLITUDE.erasure({"user_id": ["user_7"]}, now=0.0) is None, "without the secret key"
+    assert DELETING.erasure({"device_id": ["d"], "user_id": ["none"]}, now=0.0) is None
+    assert DELETING.erasure(many, now=0.0) is None
+
+
+def test_the_credentials_are_masked_as_they_travel() -> None:
+    request = DELETING.erasure({"user_id": ["user_7"]}, now=0.0)
+    assert request is not None
+    echo = request.headers["Authorization"]
+
+    assert DELETING.judge(Response(413, echo), a_batch("anna")) == [Split("413 Basic ***")]
 
 
 def test_taken_is_delivered() -> None:

@@ -49,6 +49,14 @@ def test_no_retry_after_breaks_us(header: str) -> None:
     assert wait is None or 0 <= wait <= DAY
 
 
+def test_a_secret_is_masked_as_it_is_and_as_json_and_urls_have_it() -> None:
+    secret = 'a"b\\c/d%e'
+    in_json, in_urls = 'a\\"b\\\\c/d%e', "a%22b%5Cc%2Fd%25e a%22b%5Cc/d%25e"
+    said = f'raw {secret} json {{"key":"{in_json}"}} url ?key={in_urls}'
+
+    assert excerpt(said, [secret], 500) == 'raw *** json {"key":"***"} url ?key=*** ***'
+
+
 def test_an_excerpt_is_one_printable_line_of_bounded_length() -> None:
     assert excerpt("a\n\t b\x1b[31m\ud800") == "a b\ufffd[31m\ufffd"
     assert excerpt("é" * 300) == "é" * 199 + "…"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import orjson
 import pytest
 from standardwebhooks import Webhook as Receiver
 
+from app.core.consent import Consent
 from app.core.outcome import Delivered, Outcome, Rejected, Retry, Suspended
 from app.destinations.base import Payload, Response
 from app.destinations.webhook import Webhook
@@ -42,11 +44,26 @@ def test_everything_known_is_in_the_body() -> None:
             "session_id": None,
             "ids": {"user_id": "user_7", "device_id": "dev_7"},
             "identity_fallback": False,
+            "consent": None,
+            "conversion_id": None,
             "properties": {"product_id": "prod_pro"},
             "revenue": {"minor": 1299, "currency": "usd", "major": "12.99"},
             "schema_version": 2,
         },
     }
+
+
+def test_what_the_visitor_agreed_to_and_the_browsers_own_id_go_along() -> None:
+    consent = Consent(analytics=True, ads=False, region="DE")
+    told = replace(an_event(), consent=consent, conversion_id="web-1")
+    body = WEBHOOK.render(told, DEDUPE_ID)
+
+    assert isinstance(body, bytes)
+    data = orjson.loads(body)["data"]
+    assert (data["consent"], data["conversion_id"]) == (
+        "analytics=granted,ads=denied,region=DE",
+        "web-1",
+    )
 
 
 def test_an_event_without_money_says_null() -> None:
