@@ -4,8 +4,8 @@
         stripe.add({"object": "price", "id": "price_1", "tiers": [...], ...})
         StripeApi("sk_test_1", stripe.base).price("price_1")
 
-Objects are added whole, as if all of them were expanded, and shown as Stripe would. Only reads are
-served.
+Objects are added whole, as if all of them were expanded, and shown as Stripe would. Reads are
+served, and of what writes only Checkout: `stripe.checkout` says where its webhooks go.
 """
 
 import json
@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from tests.fake_stripe import checkout
 from tests.fake_stripe.lists import LINES, RESOURCES, Resource, newest_first, page, unknown
 from tests.fake_stripe.shapes import Expansions, Json, Refusal, expansions, shown
 
@@ -35,6 +36,7 @@ class Asked:
     account: str
     context: str
     version: str | None
+    method: str = "GET"
 
     @property
     def whose(self) -> str:
@@ -64,6 +66,7 @@ class FakeStripe:
         self._troubles: list[Trouble] = []
         self._lock = threading.Lock()
         self.ended = threading.Event()
+        self.checkout = checkout.Checkout(lambda one: self._objects.get(("", one)), self.add)
 
     def add(self, stripe_object: Json, account: str = "") -> None:
         """Keep an object, or its new state. Under an account it is that one's alone."""
@@ -103,11 +106,23 @@ class FakeStripe:
             if trouble.status is not None:
                 return trouble.status, trouble.headers, trouble.body
         try:
+            if asked.path.startswith(checkout.HOSTED):
+                return self._hosted(asked)
             if authorization != f"Bearer {self._key}":
                 raise Refusal(401, _not_accepted(authorization))
+            if asked.method == "POST" and asked.path == checkout.PATH:
+                return 200, {}, self.checkout.create(asked.params, self.base)
             return 200, {}, self._found(asked)
         except Refusal as refusal:
             return refusal.status, {}, refusal.body
+
+    def _hosted(self, asked: Asked) -> tuple[int, Mapping[str, str], Any]:
+        """The page of a session, for a browser, which has no key."""
+        session = asked.path.removeprefix(checkout.HOSTED)
+        if asked.method == "POST":
+            return 303, {"Location": self.checkout.pay(session)}, b""
+        html = {"Content-Type": "text/html; charset=utf-8"}
+        return 200, html, self.checkout.page(session)
 
     def _trouble(self, path: str) -> Trouble | None:
         for one in self._troubles:
@@ -117,6 +132,8 @@ class FakeStripe:
         return None
 
     def _found(self, asked: Asked) -> Json:
+        if asked.method != "GET":
+            raise Refusal(404, f"Unrecognized request URL ({asked.method}: {asked.path}).")
         if asked.path.startswith(THIN_EVENTS):
             return self._thin_event(asked)
         for name, resource in RESOURCES.items():
@@ -178,9 +195,16 @@ def fake_stripe(key: str) -> Iterator[FakeStripe]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path, query = urlsplit(self.path).path, urlsplit(self.path).query
+            self.serve("GET", urlsplit(self.path).query)
+
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"] or 0)
+            self.serve("POST", self.rfile.read(length).decode())
+
+        def serve(self, method: str, query: str) -> None:
             asked = Asked(
-                path=path,
+                method=method,
+                path=urlsplit(self.path).path,
                 params=nested(query),
                 account=self.headers["Stripe-Account"] or "",
                 context=self.headers["Stripe-Context"] or "",

@@ -32,7 +32,10 @@ REFERENCES: dict[str, set[str]] = {
     "line_item": {"discounts"},
     "payment_intent": {"customer", "latest_charge"},
     "price": {"product"},
-    "refund": {"balance_transaction", "charge", "customer", "payment_intent"},
+    "refund": {
+        *("balance_transaction", "charge", "customer", "failure_balance_transaction"),
+        "payment_intent",
+    },
     "subscription": {"customer", "discounts", "latest_invoice"},
     "subscription_item": {"discounts"},
 }
