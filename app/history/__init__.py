@@ -1,0 +1,1 @@
+"""What was missed or is wanted again: gap repair, backfill, replay."""
