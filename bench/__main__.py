@@ -7,7 +7,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from bench import door, drain, latency, tables
+from bench import door, drain, finance, latency, reconcile, tables
 from bench.room import room
 
 AMPLITUDE, BOTH = ("amplitude",), ("amplitude", "webhook")
@@ -56,9 +56,36 @@ def _latency(
         _show(json, latency=latency.measure(own, rate=rate, seconds=seconds))
 
 
+@cli.command("finance")
+def _finance(
+    entries: Annotated[int, typer.Option(min=2_000, help="Revenue entries, by SQL.")] = 1_000_000,
+    form: Annotated[list[str], typer.Option(help="May be repeated.")] = [*finance.FORMS],  # noqa: B006
+    json: Json = False,
+) -> None:
+    """Seconds to sum, close and export a large ledger, and the memory that exports take."""
+    with room() as own:
+        _show(json, finance=finance.measure(own, entries=entries, forms=tuple(form)))
+
+
+@cli.command("reconcile")
+def _reconcile(
+    entries: Annotated[int, typer.Option(min=2_000, help="Revenue entries, by SQL.")] = 1_000_000,
+    transactions: Annotated[
+        int, typer.Option(min=1_000, help="Those of the month, and Stripe's of it, by SQL.")
+    ] = 100_000,
+    json: Json = False,
+) -> None:
+    """Seconds, CPU and memory of each step of a month's reconciliation with a large ledger."""
+    if transactions >= entries:
+        raise typer.BadParameter("--entries are more than --transactions, which are among them.")
+    with room() as own:
+        found = reconcile.measure(own, entries=entries, transactions=transactions)
+        _show(json, reconcile=found)
+
+
 @cli.command("all")
 def _all(json: Json = False) -> None:
-    """All three, one after the other."""
+    """The first three, one after the other."""
     with room() as own:
         _show(
             json,

@@ -4,10 +4,12 @@ from rich.table import Table
 
 from bench.door import Door
 from bench.drain import Drain
+from bench.finance import Finance
 from bench.latency import Latency
+from bench.reconcile import Reconcile
 
 
-def table(result: Door | Drain | Latency) -> Table:
+def table(result: Door | Drain | Latency | Finance | Reconcile) -> Table:
     match result:
         case Door():
             return _door(result)
@@ -15,6 +17,10 @@ def table(result: Door | Drain | Latency) -> Table:
             return _drain(result)
         case Latency():
             return _latency(result)
+        case Finance():
+            return _finance(result)
+        case Reconcile():
+            return _reconcile(result)
 
 
 def _door(result: Door) -> Table:
@@ -69,6 +75,40 @@ def _latency(result: Latency) -> Table:
         str(result.missing),
         str(result.others),
     )
+    return shown
+
+
+def _finance(result: Finance) -> Table:
+    shown = _table(
+        f"{result.entries:,} revenue entries, made by SQL: summed in {result.summary:.1f} s, a"
+        f" month looked at to close it in {result.close:.1f} s; booking {result.booking_us:.1f} us"
+        f" an entry, {result.unguarded_us:.1f} without the guard",
+        result.load_average,
+        ("export", "entries", "seconds", "MiB at 20 %", "MiB at 100 %", "ratio"),
+    )
+    for one in result.exports:
+        shown.add_row(
+            one.form,
+            f"{one.entries:,}",
+            f"{one.seconds:.1f}",
+            f"{one.fifth_mib:.1f}",
+            f"{one.whole_mib:.1f}",
+            f"{one.ratio:.3f}",
+        )
+    return shown
+
+
+def _reconcile(result: Reconcile) -> Table:
+    shown = _table(
+        f"a month of {result.transactions:,} transactions against {result.entries:,} revenue"
+        f" entries and {result.transactions:,} deliveries, all made by SQL",
+        result.load_average,
+        ("run", "step", "seconds", "our CPU s", "peak MiB by then"),
+    )
+    for run, steps in (("first", result.first), ("again", result.again)):
+        for one in steps:
+            amounts = f"{one.seconds:.1f}", f"{one.cpu:.1f}", f"{one.peak_mib:,.0f}"
+            shown.add_row(run, one.name, *amounts)
     return shown
 
 

@@ -32,7 +32,7 @@ unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-REFUSED = Consent(analytics=False, ads=False, at=NOON)
+REFUSED = Consent(analytics=False, ads=False)
 RULES = Rules(session_window=DAY, fallback="customer")
 
 
@@ -119,6 +119,13 @@ def test_whatever_the_metadata_only_printable_texts_of_our_names_come_out(
     assert ids.keys() <= IDS
     assert campaign.keys() <= CAMPAIGN
     assert all(value.isprintable() and value for value in [*ids.values(), *campaign.values()])
+
+
+@pytest.mark.parametrize("value", ["undefined", "NULL", " none ", "[object Object]", "0", "{}"])
+def test_what_a_script_writes_for_nobody_is_no_id(value: str) -> None:
+    said = {"user_id": value, "br_device_id": value, "session_id": value, "utm_source": value}
+
+    assert read_metadata(said) == ({}, {"utm_source": value}, None)
 
 
 @pytest.mark.parametrize(

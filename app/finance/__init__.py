@@ -1,0 +1,1 @@
+"""Finance: Stripe's balance against ledger and destinations, months closed, files written."""
