@@ -23,6 +23,10 @@ CREATE TABLE conversion_ids (
 );
 -- What a customer has paid, and is worth.
 CREATE INDEX revenue_entries_customer ON revenue_entries (customer);
+CREATE INDEX revenue_entries_of_payment ON revenue_entries (coalesce(payment_intent, charge))
+    WHERE customer IS NULL;
+CREATE INDEX payments_customer ON payments (customer);
+CREATE INDEX subscription_snapshots_customer ON subscription_snapshots (customer);
 CREATE INDEX subscription_states_customer ON subscription_states (customer);
 """
 
