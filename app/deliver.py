@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from time import monotonic, sleep, time
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import retry
 from app.core.consent import last_word
+from app.core.fingerprint import fingerprint
 from app.core.outcome import (
     MAY_HAVE_ARRIVED,
     Again,
@@ -24,8 +25,7 @@ from app.core.outcome import (
     Split,
     Suspended,
 )
-from app.destinations.base import Destination, Payload
-from app.destinations.http import Http
+from app.destinations.base import Destination, Payload, Transport
 from app.destinations.judging import cut, excerpt
 from app.failpoint import reach
 from app.store import deliveries, health, work
@@ -53,7 +53,7 @@ class Lane:
 
     engine: Engine
     destination: Destination
-    http: Http
+    transport: Transport
     stopping: Callable[[], bool] = lambda: False
     fenced: int = 0
     _ends: float = 0.0  # when the lease of what is claimed is over, on the monotonic clock
@@ -74,7 +74,7 @@ class Lane:
 def deliver(lane: Lane) -> bool:
     """Serve one claim of this lane; True if there may be more to do at once."""
     claimed = _claim(lane)
-    waiting = list(_batches(lane.destination, _to_send(lane, claimed)))
+    waiting = list(batches(lane.destination, _to_send(lane, claimed)))
     try:
         halted = _send(lane, waiting)
     finally:  # a page that fails on one batch keeps no other from what is known of it
@@ -161,7 +161,7 @@ def _halts(lane: Lane, outcomes: Sequence[Outcome]) -> bool:
     return asked or lane._failing >= TOO_MANY
 
 
-def _batches(destination: Destination, rows: Sequence[Leased]) -> Iterator[list[Leased]]:
+def batches(destination: Destination, rows: Sequence[Leased]) -> Iterator[list[Leased]]:
     """In the destination's limits of rows and bytes, in order."""
     batch: list[Leased] = []
     size = 0
@@ -182,7 +182,7 @@ def _try(lane: Lane, batch: Sequence[Leased], until: float) -> Sequence[Outcome]
     """One POST; what it came to, per row, is remembered for the next flush."""
     payloads = [Payload(row.dedupe_id, row.payload, row.historical) for row in batch]
     started, clock = datetime.now(UTC), monotonic()
-    response = lane.http.send(lane.destination.request(payloads, time()), until=until)
+    response = lane.transport.send(lane.destination.request(payloads, time()), until=until)
     reach("deliver.after_post")
     latency = round((monotonic() - clock) * 1000)
     lane._probing, lane._timed_out = False, lane._timed_out or response.timed_out
@@ -262,10 +262,8 @@ def _unfit(destination: Destination, row: Leased) -> tuple[str, str] | None:
     if (row.attempts > 1 or row.crashes) and row.age >= _limit(destination):
         # An earlier try may have arrived unseen; from here on it would count a second time.
         return "dead", f"gave up after {_limit(destination) / retry.DAY:.0f} days"
-    limit = destination.lateness
-    if limit and row.event_age > limit.total_seconds():
-        age = timedelta(seconds=int(row.event_age))
-        return "skipped", f"too late: it happened {age} ago, {limit} at most"
+    if late := destination.too_late(row.event_age):
+        return "skipped", late
     return None
 
 
@@ -307,6 +305,8 @@ def _flush(lane: Lane) -> None:
         ours += work.reschedule(connection, lane.name, later) if later else 0
         ours += work.give_back(connection, lane.name, unburnt) if unburnt else 0
         _note_health(connection, lane, [outcome for _, outcome, _ in tried])
+        if ours < len(tried):
+            deliveries.unsay(connection, [row.id for row, _, _ in tried])
         writes += 1  # all but its COMMIT
         return ours
 
@@ -353,7 +353,9 @@ def _note_health(connection: Connection, lane: Lane, outcomes: Sequence[Outcome]
         if isinstance(outcome, Suspended):
             pause = PROBE if outcome.after is None else outcome.after
             health.suspend(connection, name, pause, outcome.reason)
-            log.error("deliver.suspended", destination=name, reason=outcome.reason)
+            status, _, words = outcome.reason.partition(" ")
+            plain = f"{status} {fingerprint(words)}"  # a log outlives who was forgotten
+            log.error("deliver.suspended", destination=name, reason=plain)
             return
         if isinstance(outcome, Retry) and outcome.lane:
             pause = LANE_PAUSE if outcome.after is None else outcome.after

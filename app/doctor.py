@@ -1,33 +1,24 @@
 """What a newcomer gets wrong: looked at one by one, each with what to do about it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from time import time
-from typing import Literal
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.reading.readers import READERS
+from app import contract
+from app.contract import Finding
 from app.queue import connect
 from app.settings import Settings
 from app.store import ledger
 from app.store.db import make_engine
 from app.store.migrate import head, revision
-from app.stripe_api import StripeRefused, StripeUnavailable, webhook_endpoints
+
+__all__ = ["Finding", "examine"]
 
 DRIFT = 5.0  # seconds between Postgres's clock and ours
 OLDEST_POSTGRES = 150_000
 ATTRIBUTED_WITHIN = 3600  # seconds in which a checkout or an invoice speaks for a payment
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check: `advice` is what to do, empty when it is fine."""
-
-    check: str
-    state: Literal["fine", "doubtful", "wrong"]
-    advice: str = ""
 
 
 def examine(settings: Settings, database_url: str | None, redis_url: str | None) -> list[Finding]:
@@ -37,7 +28,7 @@ def examine(settings: Settings, database_url: str | None, redis_url: str | None)
         *_redis(redis_url),
         *_secrets(settings),
         *_destinations(settings),
-        *_stripe(settings),
+        *contract.endpoints(settings),
     ]
 
 
@@ -52,6 +43,8 @@ def _database(settings: Settings, url: str | None) -> Iterator[Finding]:
             yield from _postgres(connection)
             if revision(connection) == head():
                 yield from _payments(settings, connection)
+                yield from contract.secrets(settings, connection)
+                yield from contract.mode_of_events(settings, connection)
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
         yield Finding(f"Postgres: {reason}", "wrong", "Check DATABASE_URL and that it is running.")
@@ -119,10 +112,7 @@ def _redis(url: str | None) -> Iterator[Finding]:
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
-    if settings.webhook_secrets:
-        labels = ", ".join(one.label for one in settings.webhook_secrets)
-        yield Finding(f"Webhook signing secrets: {labels}", "fine")
-    else:
+    if not settings.webhook_secrets:
         advice = "Stripe dashboard > Developers > Webhooks > your endpoint > Signing secret."
         yield Finding("STRIPE_WEBHOOK_SECRET is not set", "doubtful", advice)
 
@@ -137,30 +127,3 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"Destination {destination.name}", "doubtful", warning)
         if not warnings:
             yield Finding(f"Destination {destination.name} ({destination.KIND})", "fine")
-
-
-def _stripe(settings: Settings) -> Iterator[Finding]:
-    """Which events the account's endpoints send; asked of Stripe's API where a key is set."""
-    needed = ", ".join(sorted(READERS))
-    if not settings.stripe_api_key:
-        advice = f"Enable at your endpoint: {needed}. With STRIPE_API_KEY this is checked for you."
-        yield Finding("Stripe: enabled events are not known without an API key", "doubtful", advice)
-        return
-    try:
-        endpoints = webhook_endpoints(settings.stripe_api_key, settings.stripe_api_base)
-    except (StripeUnavailable, StripeRefused) as error:
-        yield Finding(f"Stripe: {error}", "doubtful", "Check STRIPE_API_KEY; it needs read access.")
-        return
-    ours = [one for one in endpoints if one.url.rstrip("/").endswith("/webhooks/stripe")]
-    if not ours:
-        advice = "Stripe dashboard > Developers > Webhooks: add https://<host>/webhooks/stripe."
-        yield Finding("Stripe: no webhook endpoint points here", "wrong", advice)
-    for one in ours:
-        missing = sorted(set(READERS) - set(one.enabled_events))
-        if one.status != "enabled":
-            yield Finding(f"Stripe: {one.url} is {one.status}", "wrong", "Enable it there.")
-        elif missing and "*" not in one.enabled_events:
-            advice = f"Enable them at {one.url}: {', '.join(missing)}."
-            yield Finding("Stripe: events are missing", "wrong", advice)
-        else:
-            yield Finding(f"Stripe: {one.url} sends all that is read", "fine")

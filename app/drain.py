@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 
 from app.ask import ask
 from app.deliver import DEADLINE, Lane, deliver
-from app.destinations.base import Destination
-from app.destinations.http import Http
+from app.destinations.base import Destination, Transport
+from app.destinations.transports import open_transport
 from app.hydrate import hydrate
 from app.measure import measure
 from app.process import process
@@ -133,16 +133,18 @@ class Drain:
     def _lane(self, lane: str) -> None:
         """A lane thread: works until nothing is due there; for a destination, holding one of
         its slots."""
-        http = Http(allow_local=self._settings.allow_local_urls)
+        to = self._destinations.get(lane)
+        local = self._settings.allow_local_urls
+        transport = open_transport(to, allow_local=local) if to else None
         try:
             while True:
                 with self._guard:
                     self._knocked.discard(lane)
-                if lane in self._asides:
+                if to and transport:
+                    self._hold_slot(to, lane, transport)
+                else:
                     while not self._stopping.is_set() and self._asides[lane]():
                         pass
-                else:
-                    self._hold_slot(self._destinations[lane], lane, http)
                 with self._guard:
                     if lane not in self._knocked or self._stopping.is_set():
                         self._threads.pop(lane, None)
@@ -152,14 +154,15 @@ class Drain:
             with self._guard:
                 self._threads.pop(lane, None)
         finally:
-            http.close()
+            if transport:
+                transport.close()
 
-    def _hold_slot(self, destination: Destination, lane: str, http: Http) -> None:
+    def _hold_slot(self, destination: Destination, lane: str, transport: Transport) -> None:
         with self._slots.hold(lane) as slot:
             if slot is None:
                 return  # whoever frees one looks again
             serving = Lane(
-                self._engine, destination, http, lambda: self._stopping.is_set() or slot.lost
+                self._engine, destination, transport, lambda: self._stopping.is_set() or slot.lost
             )
             while not serving.stopping() and deliver(serving):
                 pass

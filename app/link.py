@@ -9,8 +9,12 @@ from app.core.facts import Link
 from app.core.identity import MANUAL
 from app.release import release
 from app.settings import Settings
-from app.store import analytics_events, audit, identities
+from app.store import analytics_events, audit, erasures, identities
 from app.store.identities import Scope
+
+
+class Forgotten(ValueError):
+    """The object, or one of the ids, is of a person who was forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +39,14 @@ def link(
     """Link a customer, subscription, invoice or payment to these ids, in the caller's transaction.
 
     It speaks for all that has no ids of its own: what waits, what was withheld for want of an
-    identity, and what comes later. Names of ids are those of the checkout's metadata.
+    identity, and what comes later. Names of ids are those of the checkout's metadata. Raises
+    Forgotten where the object is of somebody who was forgotten.
     """
     account, livemode = scope
     own = {(account, livemode, object_id)}
     identities.lock(connection, own)
+    if any(erasures.known(connection, own, {(account, value) for value in ids.values()})):
+        raise Forgotten("this person was forgotten: nothing is linked to them any more")
     said = Link(
         objects=(object_id,),
         customer=None,

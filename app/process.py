@@ -4,7 +4,7 @@ Everything that follows from a batch of webhook events is written in one transac
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import uniform
 from time import sleep
@@ -18,11 +18,13 @@ from app.core.envelope import THIN, NotAnEvent, parse
 from app.core.facts import Fact, Reading
 from app.core.identity import nearest
 from app.core.joins import joined
+from app.core.person import Mentioned, mentioned
 from app.core.reading.payment import standalone_payment
 from app.core.reading.readers import READERS, read
 from app.core.reading.shapes import Missing, id_of, text, time
 from app.core.settle import awaited_prices
 from app.failpoint import reach
+from app.privacy.erased import erase, forgotten, stripped, withhold
 from app.release import release
 from app.settings import Settings
 from app.store import (
@@ -61,7 +63,9 @@ class Batch:
     """Webhook events read, before anything is written."""
 
     readings: list[tuple[Kept, Reading]] = field(default_factory=list)
+    mentions: dict[int, Mentioned] = field(default_factory=dict)  # by our id
     quarantined: list[Verdict] = field(default_factory=list)
+    erased: list[int] = field(default_factory=list)  # nothing is left to read
     thin: list[tuple[Kept, str | None]] = field(default_factory=list)  # with its snapshot twin
 
     def objects(self) -> set[Scoped]:
@@ -92,6 +96,25 @@ def process(engine: Engine, settings: Settings, limit: int = BATCH) -> int:
     except Unwritable as error:
         log.warning("process.one_by_one", reason=str(error))
     return _one_by_one(engine, settings, limit)
+
+
+def rehearse(
+    connection: Connection,
+    settings: Settings,
+    kept: Sequence[Kept],
+    prepare: Callable[[], object],
+) -> Sequence[tuple[Kept, Fact]]:
+    """Write what follows from these webhook events in the caller's transaction, which is never to
+    be committed; their facts. `prepare` is called once the join locks are ours, as rows are only
+    locked after these everywhere. Raises Stale, and Unwritable."""
+    try:
+        _lock(connection, _read(kept))
+        prepare()
+        return _write(connection, settings, _read(kept))
+    except UNWRITABLE as error:
+        if _blames_a_row(error) or _too_many(error, kept):
+            raise Unwritable(kept, _plainly(error)) from error
+        raise
 
 
 def _one_by_one(engine: Engine, settings: Settings, limit: int) -> int:
@@ -165,6 +188,9 @@ def _quarantine(engine: Engine, kept: Kept, reason: str) -> None:
 def _read(kept: Sequence[Kept]) -> Batch:
     batch = Batch()
     for one in kept:
+        if one.erased:
+            batch.erased.append(one.id)
+            continue
         try:
             event = parse(one.raw)
             if one.hydrated is not None:
@@ -174,6 +200,7 @@ def _read(kept: Sequence[Kept]) -> Batch:
                 batch.thin.append((one, id_of(event.get("snapshot_event"))))
                 continue
             batch.readings.append((one, _bounded(read(event))))
+            batch.mentions[one.id] = mentioned(event)
         except (Missing, NotAnEvent) as error:
             log.error("process.quarantined", webhook_event=one.event_id, reason=str(error))
             batch.quarantined.append(Verdict(one.id, "quarantined", str(error)[:500]))
@@ -195,8 +222,11 @@ def _hydrated(one: Kept, event: Mapping[str, Any]) -> Kept:
     )
 
 
-def _write(connection: Connection, settings: Settings, batch: Batch) -> None:
+def _write(connection: Connection, settings: Settings, batch: Batch) -> Sequence[tuple[Kept, Fact]]:
     refs, objects = _lock(connection, batch)
+    reference = None if settings.client_reference == "none" else settings.client_reference
+    gone = forgotten(connection, batch.readings, batch.mentions, refs, objects, reference)
+    batch.readings = stripped(batch.readings, gone)
     _remember(connection, settings, batch)
     facts = _facts(connection, settings, batch, objects)
     ledger.book(connection, facts, settings.zone)
@@ -205,10 +235,16 @@ def _write(connection: Connection, settings: Settings, batch: Batch) -> None:
         for kept, fact in facts
     ]
     woken = analytics_events.waiting_for(connection, objects)
+    silent, silenced = ([one for one in group if gone.has(one)] for group in (told, woken))
+    withhold(connection, silent, silenced, refs)
+    told, woken = ([one for one in group if not gone.has(one)] for group in (told, woken))
     release(connection, settings, told=told, held=woken, refs=refs)
     thin = _thin(connection, batch)
     verdicts = [*map(_verdict, batch.readings), *batch.quarantined, *thin]
     webhook_events.decide(connection, verdicts)
+    webhook_events.leave(connection, batch.erased)
+    erase(connection, gone, silenced)
+    return facts
 
 
 def _thin(connection: Connection, batch: Batch) -> list[Verdict]:

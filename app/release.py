@@ -15,7 +15,8 @@ from app.core.consent import Consent
 from app.core.facts import Link
 from app.core.money import Money
 from app.core.outcome import Skipped
-from app.core.settle import Known, Rules, Settled, awaited_prices, settle
+from app.core.profile import with_tenure
+from app.core.settle import CONVERSIONS, Known, Rules, Settled, awaited_prices, settle
 from app.core.taxonomy import allowed
 from app.destinations.base import Destination
 from app.settings import Settings
@@ -26,6 +27,7 @@ from app.store import (
     deliveries,
     identities,
     ledger,
+    profiles,
     subscriptions,
 )
 from app.store.analytics_events import Told
@@ -64,11 +66,7 @@ def release(
     if held:
         refs.merge(identities.refs_of(connection, _objects(held)))
     known = _known(connection, [*told, *held], refs)
-    rules = Rules(
-        session_window=timedelta(seconds=settings.session_window),
-        fallback=settings.identity_fallback,
-        reference=None if settings.client_reference == "none" else settings.client_reference,
-    )
+    rules = _rules(settings)
     new = analytics_events.add(
         connection,
         [_settled(one, known, rules, final=final) for one in told],
@@ -80,8 +78,50 @@ def release(
     owed = [one for one in (*new, *old) if one.settled and not one.settled.withheld]
     told_by_browser = _conversions(connection, owed)
     events = _events(connection, settings, owed, told_by_browser)
+    events = _with_profiles(connection, settings, owed, events, known)
     pairs = zip(owed, events, strict=True)
     deliveries.owe(connection, [row for pair in pairs for row in _owed(*pair, settings)])
+
+
+def owed_since(
+    connection: Connection, settings: Settings, to: Destination, told: Sequence[Told]
+) -> list[dict[str, Any]]:
+    """The deliveries of analytics events that were released before, for a destination that was not
+    there then: rendered now, as history, under the same rules. Nothing is written of them."""
+    only, now = replace(settings, destinations=(to,)), datetime.now(UTC)
+    owed = _with_conversions(connection, settings, told)
+    events = _events(connection, only, owed, _conversions(connection, owed))
+    rows = []
+    for one, event in zip(owed, events, strict=True):
+        late = to.too_late((now - event.occurred_at).total_seconds())
+        skipped = {"state": "skipped", "payload": None, "reason": late} if late else {}
+        rows += [row | skipped for row in _owed(one, replace(event, historical=True), only)]
+    return rows
+
+
+def _with_conversions(
+    connection: Connection, settings: Settings, told: Sequence[Told]
+) -> list[Told]:
+    """With the browser's ids of their conversions, which are kept nowhere but with the checkout."""
+    asked = [one for one in told if one.fact.name in CONVERSIONS]
+    known = _known(connection, asked, identities.refs_of(connection, _objects(asked)))
+    rules, found = _rules(settings), {}
+    for one in asked:
+        again = settle(one.fact, known[(*one.scope, one.fact.key)], rules, final=True)
+        found[one.uuid] = again.conversion_id if again else None
+    return [
+        one.as_settled(replace(one.settled, conversion_id=found.get(one.uuid)))
+        for one in told
+        if one.settled
+    ]
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        session_window=timedelta(seconds=settings.session_window),
+        fallback=settings.identity_fallback,
+        reference=None if settings.client_reference == "none" else settings.client_reference,
+    )
 
 
 def _settled(one: Told, known: Mapping[Scoped, Known], rules: Rules, *, final: bool) -> Told:
@@ -202,7 +242,11 @@ def _owed(one: Told, event: AnalyticsEvent, settings: Settings) -> list[dict[str
 
 def _rendered(destination: Destination, event: AnalyticsEvent, dedupe: UUID) -> bytes | Skipped:
     """A page that fails on one analytics event must not hold up all others."""
-    leaving = replace(event, properties=destination.leaving(event.properties))
+    leaving = replace(
+        event,
+        properties=destination.leaving(event.properties),
+        profile=destination.leaving(event.profile),
+    )
     try:
         return destination.render(leaving, dedupe)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -224,6 +268,30 @@ def _events(
         )
         for one in owed
         if one.settled
+    ]
+
+
+def _with_profiles(
+    connection: Connection,
+    settings: Settings,
+    owed: Sequence[Told],
+    events: Sequence[AnalyticsEvent],
+    known: Mapping[Scoped, Known],
+) -> list[AnalyticsEvent]:
+    """The events, those of today with what is known of their customer, where a destination that
+    takes them keeps properties of people."""
+    keepers = [each for each in settings.destinations if each.wants_profile]
+    whose: dict[UUID, Scoped] = {}
+    for one, event in zip(owed, events, strict=True) if keepers else ():
+        customers = known[(*one.scope, one.fact.key)].customers
+        if customers and not event.historical and any(_takes(each, event) for each in keepers):
+            whose[one.uuid] = (*one.scope, customers[0])
+    found = profiles.of(connection, set(whose.values()))
+    return [
+        replace(event, profile=with_tenure(found[whose[one.uuid]], event.occurred_at))
+        if one.uuid in whose
+        else event
+        for one, event in zip(owed, events, strict=True)
     ]
 
 

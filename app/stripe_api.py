@@ -43,6 +43,11 @@ class StripeMissing(Exception):
     """Stripe knows no such object in this account and mode, or no longer."""
 
 
+def livemode_of(api_key: str) -> bool:
+    """Which mode a key answers for: its prefix says so."""
+    return "_live_" in api_key[:8]
+
+
 def is_path(url: str) -> bool:
     """Whether this is a plain path of Stripe's API, and nothing that leads elsewhere."""
     return _PLAIN_PATH.fullmatch(url) is not None
@@ -97,15 +102,29 @@ class StripeApi:
         self, path: str, *, account: str = "", context: str = "", **params: Any
     ) -> Iterator[dict[str, Any]]:
         """Every object of a list of API v1, in Stripe's order: newest first, but for lines."""
-        after: dict[str, str] = {}
+        after: str | None = None
         more = True
         while more:
-            page = self.get(path, account=account, context=context, limit=PAGE, **params, **after)
-            rows, more = page.get("data"), page.get("has_more") is True
-            if not _objects(rows) or (more and not rows):
-                raise StripeUnavailable(_not_stripe(self._base))
+            rows, more = self.page(path, account=account, context=context, after=after, **params)
             yield from rows
-            after = {"starting_after": rows[-1]["id"]} if rows else {}
+            after = rows[-1]["id"] if rows else None
+
+    def page(
+        self,
+        path: str,
+        *,
+        account: str = "",
+        context: str = "",
+        after: str | None = None,
+        **params: Any,
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """(the objects of a list that follow the one with the id `after`, whether more follow)."""
+        cursor = {"starting_after": after} if after else {}
+        page = self.get(path, account=account, context=context, limit=PAGE, **params, **cursor)
+        rows, more = page.get("data"), page.get("has_more") is True
+        if not _objects(rows) or (more and not rows):
+            raise StripeUnavailable(_not_stripe(self._base))
+        return rows, more
 
     def event(self, event_id: str, account: str = "") -> dict[str, Any]:
         """A snapshot event of the last 30 days. Its `data` stays in the version of its creation."""

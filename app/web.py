@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
+from pathlib import Path
 
 from flask import Flask, Response, jsonify, request
 from sqlalchemy import Engine, text
@@ -22,6 +23,7 @@ STATEMENT_TIMEOUT = 3_000  # milliseconds
 # While Postgres begins to hang, /readyz may have to wait for a thread as long as a webhook waits.
 READY_PATIENCE = 1.2  # seconds
 REFUSED = {405: "wrong_method", 413: "too_large"}  # as the door counts them
+SCRIPT = Path(__file__).parent / "static" / "bridge-ids.js"
 
 
 def make_app(settings: Settings | None = None) -> Flask:
@@ -46,6 +48,7 @@ def make_app(settings: Settings | None = None) -> Flask:
 
     app.register_error_handler(HTTPException, refuse)
     _health(app, engine)
+    _script(app)
     return app
 
 
@@ -81,3 +84,20 @@ def _health(app: Flask, engine: Engine) -> None:
         if not up_to_date:
             return jsonify(status="run bridge migrate"), HTTPStatus.SERVICE_UNAVAILABLE
         return jsonify(status="ok"), HTTPStatus.OK
+
+
+def _script(app: Flask) -> None:
+    """What a shop's pages load from here, if they have no copy of their own: docs/checkout.md."""
+    content = SCRIPT.read_bytes()
+
+    @app.get("/bridge-ids.js")
+    def script() -> Response:
+        """The same for everybody, from any site."""
+        response = Response(content, mimetype="text/javascript")
+        response.headers["Cache-Control"] = "public, max-age=3600"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        response.add_etag()
+        response.make_conditional(request)
+        return response

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from app.core.envelope import Envelope, NotAnEvent, open_envelope
 from app.core.signature import BadSignature, StaleSignature, verify
+from app.last_use import LastUse
 from app.settings import Settings
 from app.store.webhook_events import Arrived, keep_all
 from app.strangers import Strangers
@@ -39,6 +40,7 @@ class Door:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._together = Together[Arrived, bool](self._keep_all)
         self._strangers = Strangers()
+        self._last_use = LastUse(engine)
         self._ring = ring
         self._deaf_until = 0.0
         self._unrung: deque[None] = deque()  # commits that no worker was told of yet
@@ -71,6 +73,7 @@ class Door:
         except NotAnEvent as error:
             log.warning("webhook.not_an_event", error=str(error))
             return 400, "not_an_event"
+        self._last_use.note(secret)
         return self._keep(envelope, body, secret)
 
     def _keep(self, envelope: Envelope, body: bytes, secret: str) -> tuple[int, str]:

@@ -5,6 +5,7 @@ change there: python3 docs/generate.py
 
 import json
 import sys
+import textwrap
 from dataclasses import MISSING, Field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +32,9 @@ from app.destinations.settings import form
 
 DOCS = Path(__file__).parent
 BEGIN = "<!-- from app/core/taxonomy.py, by: python3 docs/generate.py -->\n"
+BEGIN_EXAMPLE = "# from app/destinations, by: python3 docs/generate.py\n"
+END_EXAMPLE = "# end\n"
+AS_COMMENT: dict[str, Any] = {"initial_indent": "# ", "subsequent_indent": "# "}
 BEGIN_DESTINATIONS = "<!-- from app/destinations, by: python3 docs/generate.py -->\n"
 END = "<!-- end -->\n"
 DECLARED = (
@@ -194,6 +198,14 @@ def _whole() -> Json:
             "additionalProperties": False,
         },
         "identity_fallback": {"type": "boolean"},
+        "consent": {
+            "type": ["string", "null"],
+            "description": "analytics=granted,ads=denied,at=1740830400,region=DE, or parts of it.",
+        },
+        "conversion_id": {
+            "type": ["string", "null"],
+            "description": "The browser's own id of this conversion, where it tells of it too.",
+        },
         "properties": {"type": "object"},
         "revenue": {"type": ["object", "null"]},
         "schema_version": {"const": SCHEMA_VERSION},
@@ -309,7 +321,35 @@ def _otherwise(setting: Field[Any]) -> str:
     return f"`{text}`" if text else "not used"
 
 
+# --- .env.example
+
+
+def environment(text: str) -> str:
+    """The example with the settings that each destination has of its own."""
+    head, rest = text.split(BEGIN_EXAMPLE)
+    _, foot = rest.split(END_EXAMPLE)
+    kinds = [_of_kind(kind, one) for kind, one in sorted(KINDS.items())]
+    return head + BEGIN_EXAMPLE + "\n".join(kinds) + END_EXAMPLE + foot
+
+
+def _of_kind(kind: str, one: type[Destination]) -> str:
+    common = {each.name for each in fields(Destination)}
+    hints = get_type_hints(one, include_extras=True)
+    lines = [f"# {one.TITLE}: docs/destinations/{kind}.md"]
+    for each in fields(one):
+        if each.name in common:
+            continue
+        given = "" if each.default is MISSING or each.default is None else each.default
+        text = ",".join(given) if isinstance(given, tuple) else str(given)
+        need = "needed: " if each.default is MISSING else ""
+        lines += textwrap.wrap(f"{need}{form(hints[each.name]).words}", 98, **AS_COMMENT)
+        lines.append(f"#{variable(kind, each.name)}={text}")
+    return "\n".join([*lines, ""])
+
+
 def write() -> None:
+    settings = DOCS.parent / ".env.example"
+    settings.write_text(environment(settings.read_text()))
     events, folder = DOCS / "events.md", DOCS / "schemas"
     events.write_text(page(events.read_text()))
     destinations = DOCS / "destinations.md"

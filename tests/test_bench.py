@@ -7,7 +7,7 @@ from rich.console import Console
 from sqlalchemy import Engine
 
 from app.local.stores import Stores
-from bench import door, drain, latency, reference, tables
+from bench import door, drain, finance, latency, reconcile, reference, tables
 from bench.client import bodies
 from bench.room import Room
 
@@ -18,7 +18,10 @@ def room(stores: Stores, engine: Engine, tmp_path: Path) -> Room:
     return Room(stores=stores, folder=tmp_path, engine=engine)
 
 
-def shown(result: door.Door | drain.Drain | latency.Latency) -> str:
+Result = door.Door | drain.Drain | latency.Latency | finance.Finance | reconcile.Reconcile
+
+
+def shown(result: Result) -> str:
     console = Console(width=160)
     with console.capture() as captured:
         console.print(tables.table(result))
@@ -57,3 +60,21 @@ def test_latency(room: Room) -> None:
     assert (result.sent, result.missing, result.others) == (10, 0, 0)
     assert result.p50 <= result.p99
     assert "latency" in shown(result)
+
+
+def test_finance(room: Room) -> None:
+    result = finance.measure(room, entries=2_000, forms=("csv",), rounds=1)
+    [export] = result.exports
+    assert (result.entries, export.form) == (2_000, "csv")
+    assert export.fifth_mib > 0
+    assert export.ratio > 0
+    assert "ratio" in shown(result)
+
+
+def test_reconcile(room: Room) -> None:
+    result = reconcile.measure(room, entries=2_000, transactions=1_000)
+    steps = ["start", "read the file", "compare"]
+    assert [step.name for step in result.first] == [*steps, "write CSV", "write XLSX"]
+    assert [step.name for step in result.again] == steps
+    assert all(step.seconds > 0 and step.peak_mib > 0 for step in result.first)
+    assert "made by SQL" in shown(result)

@@ -59,6 +59,13 @@ def lived(engine: Engine, settings: Settings) -> list[str]:
     return [one.event_id for one in story.webhooks if one.type == "invoice.paid"]
 
 
+def test_bytes_that_are_no_text_are_a_sentence(tmp_path: Path, env: dict[str, str]) -> None:
+    result = bridge("replay", "--type", os.fsdecode(b"\xff"), "--dry-run", env=env, cwd=tmp_path)
+
+    words = "An argument holds bytes that are no UTF-8.\n"
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", words)
+
+
 def test_all_wrong_settings_are_told_at_once_by_name_and_never_by_value(tmp_path: Path) -> None:
     wrong = {"PORT": "planted-port", "BRIDGE_FOO": "1", "STRIPE_API_KEY": "planted-key"}
 
@@ -150,7 +157,10 @@ def test_replay_previews_and_needs_a_yes(
     refused = bridge("replay", lived[0], env=env, cwd=tmp_path)
     agreed = bridge("replay", lived[0], "--yes", "--why", "a test", env=env, cwd=tmp_path)
 
-    assert preview.stdout == "1 webhook event to process again, 0 deliveries to send again.\n"
+    assert preview.stdout.startswith(
+        "1 webhook event to process again, 0 deliveries to send again.\n"
+    )
+    assert "revenue entries: 0 new, 0 changed, 0 gone, 1 the same" in preview.stdout
     assert (refused.returncode, agreed.returncode) == (2, 0)
 
 

@@ -1,10 +1,12 @@
 """A visitor's last word, and the browser's own id of what it tells of too."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import permutations
-from typing import Any, ClassVar
+from time import sleep
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 import orjson
@@ -19,8 +21,20 @@ from app.destinations.base import Destination, Payload, Request, Response
 from app.destinations.http import Http
 from app.process import process
 from app.settings import Settings
+from app.store.conversions import claim
 from app.store.webhook_events import process_again
-from tests.test_process import CREATED, IDS, a_session, a_subscription, an_invoice, event, put, rows
+from tests.test_process import (
+    CREATED,
+    IDS,
+    a_refund,
+    a_session,
+    a_subscription,
+    an_intent,
+    an_invoice,
+    event,
+    put,
+    rows,
+)
 
 Json = dict[str, Any]
 SUBSCRIPTION = a_subscription(created=CREATED, metadata=IDS)
@@ -85,6 +99,36 @@ def test_what_is_not_sent_yet_is_stopped_by_a_later_refusal(
     assert rows(engine, "SELECT * FROM work WHERE lane = 'to:webhook'") == []
 
 
+def test_a_refund_is_stopped_too_by_a_refusal_of_the_customer_whom_only_its_payment_names(
+    engine: Engine, webhook: Settings, tools: Receiver
+) -> None:
+    paid = {"type": "payment_intent", "payment_intent": "pi_1"}
+    part: Json = {"id": "inpay_1", "object": "invoice_payment", "invoice": "in_1", "payment": paid}
+    part |= {"amount_paid": 1190, "currency": "eur", "status": "paid"}
+    processed(
+        engine,
+        webhook,
+        event(1, "checkout.session.completed", consenting("granted")),
+        event(2, "invoice.paid", an_invoice()),
+        event(3, "invoice_payment.paid", part | {"status_transitions": {"paid_at": CREATED}}),
+    )
+    serve(engine, webhook)
+    processed(engine, webhook, event(4, "refund.created", a_refund()))
+    waiting = "SELECT key FROM analytics_events e JOIN deliveries d ON d.analytics_event_id = e.id"
+    waiting += " WHERE d.state = 'pending' AND customer IS NULL"
+    assert rows(engine, waiting) == [("refund:re_1",)]
+    sent = tools.snapshot().webhook.requests
+    owner = {"id": "cus_1", "object": "customer", "metadata": {"consent": "ads=denied"}}
+    processed(engine, webhook, event(5, "customer.updated", owner, created=CREATED + 600))
+
+    serve(engine, webhook)
+    assert states(engine) == {
+        ("delivered", None),
+        ("skipped", "consent for ads was withdrawn"),
+    }
+    assert tools.snapshot().webhook.requests == sent
+
+
 def test_a_refusal_of_ads_stops_no_analytics_and_an_older_one_nothing(
     engine: Engine, webhook: Settings, with_destinations: Callable[..., Settings], tools: Receiver
 ) -> None:
@@ -118,7 +162,7 @@ def test_each_destination_hears_of_the_consent_as_it_was_said(
 
     assert states(engine) == {("skipped", "no consent for ads")}
     [(consent,)] = rows(engine, "SELECT DISTINCT identity ->> 'consent' FROM analytics_events")
-    assert consent == f"ads=denied,at={CREATED - 60},region=DE"
+    assert consent == "ads=denied,region=DE"
 
 
 # --- history
@@ -136,7 +180,7 @@ class Listening(Destination):
 
     def render(self, event: AnalyticsEvent, dedupe_id: UUID) -> bytes:
         told = {"conversion": event.conversion_id, "name": event.name, "id": str(dedupe_id)}
-        return orjson.dumps(told)
+        return orjson.dumps({**told, "properties": sorted(event.properties)})
 
     def request(self, batch: Sequence[Payload], now: float) -> Request:
         self.batches.append([one.historical for one in batch])
@@ -183,6 +227,24 @@ def test_what_happened_two_days_before_it_is_told_is_history(
            JOIN analytics_events e ON e.id = d.analytics_event_id
            WHERE e.name = 'payment_succeeded' ORDER BY 1""",
     ) == [("in_1", False), ("in_2", True)]
+
+
+def test_a_property_that_may_not_leave_is_in_no_payload(engine: Engine, settings: Settings) -> None:
+    with_listener, destination = listening(settings)
+    shy = replace(destination, properties=("*", "!customer_id", "!utm_*"))
+    both = replace(with_listener, destinations=(shy,))
+    said = {**IDS, "utm_source": "news"}
+    processed(engine, both, event(1, "invoice.paid", an_invoice(metadata=said)))
+
+    told = rows(engine, "SELECT convert_from(payload, 'UTF8') FROM deliveries")
+    [stored] = rows(
+        engine, "SELECT properties FROM analytics_events WHERE name = 'payment_succeeded'"
+    )
+    assert {"customer_id", "utm_source"} <= stored[0].keys()
+    assert told
+    assert not {"customer_id", "utm_source"} & {
+        name for row in told for name in orjson.loads(row[0])["properties"]
+    }
 
 
 # --- one conversion, told by the browser and by us
@@ -235,6 +297,56 @@ def test_the_sessions_event_id_is_that_of_its_own_conversion_in_any_order(
     assert told["payment_succeeded:in_2"] is None  # a renewal is no browser's
     assert told["checkout_completed:"] is None
     assert "of-the-subscription" not in str(rows(engine, "SELECT identity FROM analytics_events"))
+
+
+@pytest.mark.parametrize("mode", ["book", "hold"])
+def test_a_one_off_payment_has_its_sessions_event_id_in_any_order(
+    engine: Engine, settings: Settings, mode: Literal["book", "hold"]
+) -> None:
+    with_listener, _ = listening(replace(settings, standalone_payments=mode))
+    changes = {"mode": "payment", "subscription": None, "created": CREATED - 60, "metadata": SAID}
+    for one, order in (("1", (0, 1)), ("2", (1, 0))):
+        said = {**SAID, "event_id": f"b{one}"}
+        intent = an_intent(id=f"pi_{one}", latest_charge=f"ch_{one}", metadata=said)
+        session = a_session(**changes | {"id": f"cs_{one}", "metadata": said})
+        session["payment_intent"] = f"pi_{one}"
+        both = [
+            event(int(one) * 10, "payment_intent.succeeded", intent),
+            event(int(one) * 10 + 1, "checkout.session.completed", session),
+        ]
+        for each in order:
+            processed(engine, with_listener, both[each])
+
+    told = rows(
+        engine,
+        """SELECT e.key, convert_from(d.payload, 'UTF8')::json ->> 'conversion'
+           FROM deliveries d JOIN analytics_events e ON e.id = d.analytics_event_id
+           WHERE e.name = 'payment_succeeded' ORDER BY 1""",
+    )
+    assert told == [("payment:pi_1", "b1"), ("payment:pi_2", "b2")]
+
+
+def test_two_transactions_that_want_the_same_event_ids_do_not_wait_for_each_other(
+    engine: Engine,
+) -> None:
+    one, other = UUID(int=1), UUID(int=2)
+    first, last = (("", True), "payment_succeeded", "x"), (("", True), "trial_started", "x")
+    waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+
+    def claim_both() -> set[UUID]:
+        with engine.begin() as connection:  # the order of the events is not that of their ids
+            return claim(connection, {one: last, other: first})
+
+    with ThreadPoolExecutor(1) as pool, engine.begin() as connection:
+        assert claim(connection, {UUID(int=3): first}) == {UUID(int=3)}
+        theirs = pool.submit(claim_both)
+        with engine.connect() as watching:
+            while not watching.execute(waits).scalar_one():
+                watching.rollback()
+                sleep(0.01)
+        assert claim(connection, {UUID(int=4): last}) == {UUID(int=4)}
+        connection.commit()
+        assert theirs.result(timeout=10) == set()
 
 
 def test_an_event_id_that_comes_twice_is_the_firsts_and_the_second_is_warned_of(

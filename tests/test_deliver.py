@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from sqlalchemy import Engine, insert, text
+from structlog.testing import capture_logs
 
 from app.core.analytics import AnalyticsEvent, Identity, dedupe_id
 from app.core.money import Money
@@ -351,18 +352,22 @@ def test_refused_credentials_suspend_that_destination_and_no_other(
     engine: Engine, both: Settings, tools: Receiver
 ) -> None:
     def script(post: Post) -> Misbehaviour | None:
-        return refusal(401, b"who are you?") if post.destination == "webhook" else None
+        words = b"who are you, a@b.example?"
+        return refusal(401, words) if post.destination == "webhook" else None
 
     tools.script = script
     owe(engine, both, 1, 2, 3)
 
-    drain(engine, both, until=quiet)
+    with capture_logs() as logs:
+        drain(engine, both, until=quiet)
 
     found = sql(engine, "SELECT destination, state, count(*) FROM deliveries GROUP BY 1, 2")
     assert sorted(found) == [("amplitude", "delivered", 3), ("webhook", "pending", 3)]
     assert tools.snapshot().webhook.requests == 1
     assert PROBE_AFTER - 10 < suspended(engine)["webhook"] <= PROBE_AFTER
-    assert recorded_health(engine)[0][3] == "401 who are you?"
+    assert recorded_health(engine)[0][3] == "401 who are you, a@b.example?"
+    said = [one["reason"] for one in logs if one["event"] == "deliver.suspended"]
+    assert said == ["401 who are you, <email>"]
 
 
 def test_a_refusal_of_our_credentials_burns_no_attempt(
@@ -447,13 +452,13 @@ def test_a_connection_that_drops_after_the_effect_makes_a_second_post_and_one_ef
 def test_a_200_that_is_no_json_is_taken_and_kept_to_be_read(
     engine: Engine, amplitude: Settings, tools: Receiver
 ) -> None:
-    tools.script = answers(Misbehaviour(status=200, body=b"<html>\0 \xff welcome"))
+    tools.script = answers(Misbehaviour(status=200, body=b"OK\0 \xff welcome"))
     owe(engine, amplitude, 1)
 
     serve(engine, amplitude)
 
     assert states(engine) == {1: DELIVERED}
-    assert sql(engine, "SELECT status, answer FROM attempts") == [(200, "<html> \ufffd welcome")]
+    assert sql(engine, "SELECT status, answer FROM attempts") == [(200, "OK \ufffd welcome")]
 
 
 def test_a_200_that_says_it_failed_is_tried_again(

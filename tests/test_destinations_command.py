@@ -118,6 +118,8 @@ def test_a_test_asks_the_vendor_to_check_where_it_can(
 
     assert (found["problems"], vendor.counted()) == ([], 0)
     assert server.requests == 4
+    told = [json.loads(each["told"])["events"][0]["params"] for each in found["events"][:2]]
+    assert told[0]["transaction_id"] == told[1]["transaction_id"] == told[1]["invoice_id"]
 
 
 def test_a_name_that_is_none_says_which_there_are(env: dict[str, str], tmp_path: Path) -> None:

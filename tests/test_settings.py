@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.destinations import KINDS
-from app.destinations.base import variable
+from app.destinations.base import Destination, variable
 from app.settings import (
     VARIABLES,
     Settings,
@@ -330,7 +330,7 @@ def test_the_example_sets_nothing_and_says_a_word_on_each() -> None:
 
 
 def test_the_example_has_every_setting_of_every_kind_of_destination() -> None:
-    common = {"kind", "purpose", "events", "livemode", "ambiguous", "max_lateness"}
+    common = {each.name for each in fields(Destination)} - {"name"} | {"kind"}
     expected = {variable("crm", setting) for setting in common}
     for kind, page in KINDS.items():
         own = {each.name for each in fields(page)} - common - {"name"}

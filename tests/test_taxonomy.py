@@ -15,9 +15,9 @@ from app.core.analytics import AnalyticsEvent, Identity
 from app.core.identity import CAMPAIGN
 from app.core.money import Money
 from app.core.reading.readers import READERS
-from app.core.taxonomy import EVENTS, LINE, PROPERTIES, allowed, carried
+from app.core.taxonomy import EVENTS, LINE, PROPERTIES, allowed, carried, example
 from app.destinations.webhook import translate
-from docs.generate import HEADINGS, destinations_page, example, page, schemas
+from docs.generate import HEADINGS, destinations_page, environment, page, schemas
 from tests.conftest import FORMATS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -136,6 +136,8 @@ def test_the_table_of_destinations_is_what_they_declare() -> None:
     text = (DOCS / "destinations.md").read_text()
 
     assert text == destinations_page(text), "run python3 docs/generate.py"
+    settings = (DOCS.parent / ".env.example").read_text()
+    assert settings == environment(settings), "run python3 docs/generate.py"
 
 
 def test_the_schemas_are_what_the_table_says() -> None:

@@ -13,7 +13,9 @@ from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 from rq.worker.base import StopRequested
 
+from app import contract
 from app.drain import Drain, where
+from app.history.gap import Timer
 from app.queue import QUEUE, answers, connect, ring, silence
 from app.settings import Settings
 from app.store.db import make_engine
@@ -77,9 +79,13 @@ def work(settings: Settings, database_url: str, redis_url: str | None) -> None:
 
     jobs.serve_with(answer)
     candidate = Leadership(engine)
-    sweep = threading.Thread(target=_sweep, args=(drain, redis, candidate, stopping), daemon=True)
+    gap = Timer(engine, settings, stopping)
+    sweep = threading.Thread(
+        target=_sweep, args=(drain, redis, candidate, stopping, gap), daemon=True
+    )
     sweep.start()
     threading.Thread(target=_end_anyway, args=(drain, stopping), daemon=True).start()
+    contract.tell(settings)
     log.info("worker.ready", destinations=[one.name for one in settings.destinations])
     _on_signals(stopping)
     while not stopping.is_set():
@@ -130,21 +136,29 @@ def _end_anyway(drain: Drain, stopping: threading.Event) -> None:
 
 
 def _sweep(
-    drain: Drain, redis: Redis | None, candidate: Leadership, stopping: threading.Event
+    drain: Drain,
+    redis: Redis | None,
+    candidate: Leadership,
+    stopping: threading.Event,
+    gap: Timer | None = None,
 ) -> None:
     """Look every second, as long as the process lives; at its end another one leads at once."""
     while not stopping.wait(SWEEP):
         try:
-            look(drain, redis, candidate)
+            look(drain, redis, candidate, gap)
         except Exception as error:  # the last that looks for what is due: it outlives anything
             log.error("sweep.failed", error=type(error).__name__, at=where(error))
     candidate.resign()
 
 
-def look(drain: Drain, redis: Redis | None, candidate: Leadership) -> None:
-    """The one leader of all workers rings for whatever is due, and serves it here if nobody came.
-    A worker that Redis cannot wake serves it here as well, leader or not."""
+def look(
+    drain: Drain, redis: Redis | None, candidate: Leadership, gap: Timer | None = None
+) -> None:
+    """The one leader of all workers rings for whatever is due, and serves it here if nobody came;
+    it also sees to gaps. A worker that Redis cannot wake serves it here as well, leader or not."""
     if candidate.take():
+        if gap is not None:
+            gap.tick()
         waited = drain.oldest_due()
         if waited is not None and (waited > OVERDUE or redis is None or not ring(redis)):
             drain.run()

@@ -8,7 +8,21 @@ import typer
 from dotenv import load_dotenv
 from sqlalchemy.exc import OperationalError
 
-from app.cli import act, demo, identities, look, revenue, run
+from app.cli import (
+    act,
+    backfill,
+    deliveries,
+    demo,
+    destinations,
+    gap,
+    identities,
+    look,
+    privacy,
+    reconcile,
+    replay,
+    revenue,
+    run,
+)
 from app.cli.room import OUT_OF_REACH, RUNNING_ALREADY, USAGE, complain
 from app.local.stores import AlreadyRunning, StoresUnavailable
 from app.log import configure
@@ -26,8 +40,15 @@ demo.add_to(cli)
 run.add_to(cli)
 look.add_to(cli)
 act.add_to(cli)
+deliveries.add_to(cli)
+replay.add_to(cli)
 identities.add_to(cli)
 revenue.add_to(cli)
+reconcile.add_to(cli)
+destinations.add_to(cli)
+gap.add_to(cli)
+backfill.add_to(cli)
+privacy.add_to(cli)
 
 
 def main() -> None:
@@ -35,6 +56,9 @@ def main() -> None:
     if os.environ.get("BRIDGE_NO_DOTENV") != "1":  # our children have what we have, no more
         load_dotenv(".env")  # what the environment says already, stands
     configure(logging.INFO)
+    if any("\udc80" <= one <= "\udcff" for argument in sys.argv[1:] for one in argument):
+        complain("An argument holds bytes that are no UTF-8.")
+        sys.exit(USAGE)
     try:
         cli(prog_name="bridge")
     except SettingsError as error:

@@ -1,10 +1,8 @@
-"""bridge trigger and replay: what changes things."""
+"""bridge trigger: webhooks of a story, signed and posted."""
 
-import getpass
 import json
 import random
 import time
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import requests
@@ -14,10 +12,6 @@ from app.cli.room import (
     FAILURES,
     OUT_OF_REACH,
     USAGE,
-    complain,
-    confirm,
-    database,
-    knock,
     local_secret,
     running,
     screen,
@@ -25,8 +19,6 @@ from app.cli.room import (
 )
 from app.core.signature import sign
 from app.demo.payloads import SAMPLES, VERSIONS, sample
-from app.replay import NotFound, Plan, Wanted, plan
-from app.replay import replay as again
 from app.settings import Settings, load_from_environment
 
 DEFAULT_VERSION = "2026-03-25.dahlia"
@@ -34,7 +26,6 @@ DEFAULT_VERSION = "2026-03-25.dahlia"
 
 def add_to(cli: typer.Typer) -> None:
     cli.command()(trigger)
-    cli.command()(replay)
 
 
 def trigger(
@@ -88,60 +79,3 @@ def _post(url: str, body: bytes, secret: str) -> None:
             f"{url} answered {answer.status_code} {answer.text.strip()}.",
             "bad_signature: STRIPE_WEBHOOK_SECRET here is not the running bridge's.",
         )
-
-
-def replay(
-    ids: Annotated[
-        list[str] | None, typer.Argument(help="Webhook event ids (evt_...) or delivery ids.")
-    ] = None,
-    quarantined: Annotated[bool, typer.Option(help="All quarantined webhook events.")] = False,
-    dead: Annotated[bool, typer.Option(help="All dead deliveries.")] = False,
-    why: Annotated[str, typer.Option(help="For the audit log.")] = "",
-    allow_duplicates: Annotated[
-        bool, typer.Option(help="Also what may count twice: past its dedupe window.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option(help="Only say what would be sent again.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Process kept webhook events, or send dead deliveries, once more.
-
-    The same facts make the same keys and the same dedupe ids: nothing is booked or told twice.
-    """
-    if not (ids or quarantined or dead):
-        raise stop(USAGE, "Say what: ids, --quarantined or --dead.")
-    settings = load_from_environment()
-    wanted = Wanted(
-        ids=ids or (), quarantined=quarantined, dead=dead, allow_duplicates=allow_duplicates
-    )
-    with database(settings) as connection:
-        try:
-            planned = plan(connection, settings, wanted)
-        except NotFound as error:
-            raise stop(
-                FAILURES, f"{error} is neither a kept webhook event nor a dead delivery."
-            ) from None
-        _show(planned)
-        if dry_run or not (planned.webhook_events or planned.deliveries):
-            return
-        confirm(yes)
-        who = getpass.getuser()
-        again(connection, planned, who=who, why=why, asked=asdict(wanted))
-    knock(settings)
-    screen.print("Under way. See: bridge events, bridge deliveries")
-
-
-def _show(planned: Plan) -> None:
-    events = _count(len(planned.webhook_events), "webhook event")
-    sent = _count(len(planned.deliveries), "delivery", "deliveries")
-    screen.print(f"{events} to process again, {sent} to send again.")
-    if planned.too_late:
-        late = _count(len(planned.too_late), "delivery is", "deliveries are")
-        complain(
-            f"{late} past the destination's dedupe window, or never to be sent twice: one that did"
-            " arrive would count twice."
-            " --allow-duplicates sends them all the same."
-        )
-
-
-def _count(found: int, one: str, many: str | None = None) -> str:
-    return f"{found:,} {one if found == 1 else many or one + 's'}"

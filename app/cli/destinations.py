@@ -148,7 +148,7 @@ def try_out(
     check them where it can. Nothing is counted there without --send."""
     settings = load_from_environment()
     one = _named(settings, name)
-    results = [_sampled(one, sample) for sample in SAMPLES]
+    results = [_sampled(settings, one, sample) for sample in SAMPLES]
     problems = one.warnings() + [line for each in results for line in each["problems"]]
     if not json_:
         for each in results:
@@ -168,21 +168,21 @@ def try_out(
         raise typer.Exit(FAILURES)
 
 
-def _sampled(one: Destination, name: str) -> dict[str, Any]:
+def _sampled(settings: Settings, one: Destination, name: str) -> dict[str, Any]:
     """How a sample is told, and what the vendor's own validation says of it, where there is one."""
     event = _sample(name)
     body = one.render(event, dedupe_id(one.name, event.id))
     if isinstance(body, Skipped):
         return {"event": name, "told": f"not sent: {body.reason}", "problems": []}
-    problems = _validated(one, Payload(dedupe_id(one.name, event.id), body))
+    problems = _validated(settings, one, Payload(dedupe_id(one.name, event.id), body))
     return {"event": name, "told": body.decode(), "problems": problems}
 
 
-def _validated(one: Destination, payload: Payload) -> list[str]:
+def _validated(settings: Settings, one: Destination, payload: Payload) -> list[str]:
     request = one.validation([payload], time())
     if request is None:
         return []
-    with closing(open_transport(one, allow_local=True)) as transport:
+    with closing(open_transport(one, allow_local=settings.allow_local_urls)) as transport:
         response = transport.send(request, until=monotonic() + DEADLINE)
     return one.validation_problems(response)
 
@@ -208,13 +208,18 @@ def _posted(settings: Settings, one: Destination) -> dict[str, Any]:
 def _sample(name: str) -> AnalyticsEvent:
     definition = EVENTS[name]
     revenue = Money(4900 * definition.sign, "usd") if definition.sign else None
-    return _event(name, example(definition), revenue)
+    properties = example(definition)
+    # As both would be told of one payment: its refund has the invoice alone.
+    key = f"payment:{properties['invoice_id']}" if name == "payment_succeeded" else None
+    return _event(name, properties, revenue, key)
 
 
-def _event(name: str, properties: Mapping[str, Any], revenue: Money | None) -> AnalyticsEvent:
+def _event(
+    name: str, properties: Mapping[str, Any], revenue: Money | None, key: str | None = None
+) -> AnalyticsEvent:
     now = datetime.now(UTC)
     return AnalyticsEvent(
-        key=f"{name}:{int(now.timestamp())}",
+        key=key or f"{name}:{int(now.timestamp())}",
         account="",
         livemode=False,
         name=name,

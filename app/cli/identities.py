@@ -20,7 +20,7 @@ from app.cli.room import (
     table,
 )
 from app.core.identity import IDS, read_metadata
-from app.link import link
+from app.link import Forgotten, link
 from app.settings import load_from_environment
 from app.store import browse, identities
 from app.store.identities import Scope
@@ -173,7 +173,10 @@ def link_by_hand(
             return
         confirm(yes)
         who = getpass.getuser()
-        done = link(connection, settings, scope, object_id, given, who=who, why=why)
+        try:
+            done = link(connection, settings, scope, object_id, given, who=who, why=why)
+        except Forgotten as error:
+            raise stop(FAILURES, str(error)) from None
     knock(settings)
     screen.print(f"Linked: {done.released:,} analytics events that waited have left.")
     if done.told:

@@ -1,4 +1,4 @@
-"""bridge events, deliveries, config, doctor: what there is, and what is wrong."""
+"""bridge events, config, doctor: what there is, and what is wrong."""
 
 from typing import Annotated, Any, Literal
 
@@ -26,19 +26,15 @@ from app.store import browse
 from app.store.browse import Filter, Row
 
 Verdict = Literal["waiting", "held", "processed", "ignored", "quarantined"]
-State = Literal["pending", "delivered", "skipped", "dead"]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout alone.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Rows at most.")]
 
 events = typer.Typer()
-deliveries = typer.Typer()
 
 
 def add_to(cli: typer.Typer) -> None:
     events.callback(invoke_without_command=True)(list_events)
-    deliveries.callback(invoke_without_command=True)(list_deliveries)
     cli.add_typer(events, name="events")
-    cli.add_typer(deliveries, name="deliveries")
     cli.command()(config)
     cli.command()(doctor)
 
@@ -161,60 +157,6 @@ def _print_told(told: dict[str, Any], event_id: str) -> None:
 
 def _hop(at: Any, word: str, detail: str, indent: int = 0) -> None:
     screen.print(escape(f"{show(at):20} {' ' * indent}{word:12} {show(detail)}"))
-
-
-def list_deliveries(
-    context: typer.Context,
-    state: Annotated[State | None, typer.Option(help="How far they got.")] = None,
-    destination: Annotated[str | None, typer.Option(help="Its name.")] = None,
-    limit: Limit = 20,
-    json_: Json = False,
-) -> None:
-    """The newest deliveries with their last answers, or (`show`) one. Times are UTC."""
-    if context.invoked_subcommand:
-        return
-    with database() as connection:
-        wanted = Filter(state=state, destination=destination, limit=limit)
-        found = browse.deliveries(connection, wanted)
-    listing(
-        found,
-        json_,
-        "Deliveries (UTC)",
-        {
-            "id": lambda row: str(row["id"]),
-            "destination": lambda row: row["destination"],
-            "event": lambda row: row["name"],
-            "state": lambda row: row["state"],
-            "status": lambda row: row["status"],
-            "finished or due": lambda row: row["finished_at"] or row["due_at"],
-            "reason": lambda row: (
-                row["reason"] or (row["state"] == "pending" and row["answer"]) or ""
-            ),
-        },
-        "No delivery matches."
-        if state or destination
-        else "No delivery yet. Is a destination set? See `bridge config`.",
-    )
-
-
-@deliveries.command("show")
-def show_delivery(delivery_id: int, json_: Json = False) -> None:
-    """One delivery with every attempt. Times are UTC."""
-    with database() as connection:
-        found = browse.delivery(connection, delivery_id)
-        attempts = browse.attempts_of(connection, delivery_id)
-    if found is None:
-        raise stop(FAILURES, f"No delivery {delivery_id}. `bridge deliveries` lists them.")
-    if json_:
-        as_json({**found, "attempts": [dict(one) for one in attempts]})
-        return
-    screen.print(f"[bold]{found['id']}[/bold] {found['name']} to {escape(found['destination'])}")
-    screen.print(
-        escape(f"{found['state']}  {found['reason'] or ''}  dedupe id {found['dedupe_id']}")
-    )
-    columns = ("started_at", "outcome", "status", "latency_ms", "answer")
-    rows = [[one[column] for column in columns] for one in attempts]
-    table("Attempts (UTC)", ["started", "outcome", "status", "ms", "answer"], rows)
 
 
 def config(json_: Json = False) -> None:

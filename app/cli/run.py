@@ -66,7 +66,7 @@ def stack(
             "DATABASE_URL": settings.database_url or started.database_url,
             "REDIS_URL": settings.redis_url or started.redis_url,
         }
-        run_migrations(urls["DATABASE_URL"])
+        run_migrations(urls["DATABASE_URL"], timezone=settings.timezone)
         files = [f"{name}_FILE" for name in urls]
         seen = {name: value for name, value in environ.items() if name not in files}
         env = {**seen, **urls, "PORT": str(port), "BRIDGE_DATA_DIR": str(settings.data_dir)}
@@ -163,7 +163,7 @@ def worker() -> None:
 def migrate() -> None:
     """Bring the database to this version's tables, from any earlier one."""
     settings = load_from_environment()
-    run_migrations(database_url(settings))
+    run_migrations(database_url(settings), timezone=settings.timezone)
     screen.print("The database is up to date.")
 
 

@@ -93,7 +93,7 @@ def last_word(said: Iterable[tuple[datetime, str]]) -> Consent:
     return Consent(
         analytics=analytics[1].analytics if analytics else None,
         ads=ads[1].ads if ads else None,
-        at=max((each[0] for each in (analytics, ads) if each), default=None),
+        at=max((each[0] for each in (analytics, ads) if each and each[1].at), default=None),
         region=max(placed, key=lambda each: (each[0], each[1].region))[1].region if placed else "",
     )
 
@@ -112,6 +112,6 @@ def _time(text: str) -> datetime | None:
         if SECONDS.fullmatch(text):
             return datetime.fromtimestamp(int(text), UTC)
         found = datetime.fromisoformat(text.upper())
+        return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from app.core.analytics import Identity
 from app.core.facts import Link
@@ -41,9 +42,20 @@ PREFIX = "br_"
 REFERENCE = "client_reference_id"  # no id of ours until a setting says what it is
 CUSTOMER_METADATA, MANUAL = "customer.metadata", "linked by hand"
 MAX_VALUE = 500  # Stripe's own limit of a metadata value
+# What programs write for somebody they do not know, and vendors refuse as ids: it would make one
+# person of many.
+PLACEHOLDERS = frozenset({"0", "-1", "[]", "{}", "[object object]", str(UUID(int=0)), "lmy47d"})
+PLACEHOLDERS |= {"anon", "anonymous", "guest", "n/a", "na", "nan", "nil", "none", "null", "unknown"}
+PLACEHOLDERS |= {"distinct_id", "distinctid", "email", "id", "not_authenticated"}
+PLACEHOLDERS |= {"true", "false", "undefined"}
 # Alone, none of the others names anybody.
 IDENTIFYING = IDS - SESSION_IDS - {"event_id", "fbp", "fbc", "email_sha256"}
 CHECKOUT = "checkout.session."  # how the sources of its links begin
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether this stands where an id is missing."""
+    return value.strip().lower() in PLACEHOLDERS
 
 
 def read_metadata(
@@ -52,7 +64,7 @@ def read_metadata(
     """(ids, campaign, consent) that our names hold in this metadata, with or without `br_`.
 
     Metadata is hostile: anything not printable is dropped, not repaired, and so is what is too
-    long, since a cut id is another id.
+    long, since a cut id is another id, and what stands for nobody.
     """
     if not metadata:
         return {}, {}, None
@@ -61,7 +73,9 @@ def read_metadata(
         value = metadata.get(PREFIX + name) or metadata.get(name)
         if isinstance(value, str) and 0 < len(value) <= MAX_VALUE and value.isprintable():
             found[name] = value
-    ids = {name: value for name, value in found.items() if name in IDS}
+    ids = {
+        name: value for name, value in found.items() if name in IDS and not is_placeholder(value)
+    }
     campaign = {name: value for name, value in found.items() if name in CAMPAIGN}
     return ids, campaign, found.get("consent")
 

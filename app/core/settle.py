@@ -145,7 +145,7 @@ def _told(fact: Fact, known: Known, *, final: bool) -> _Told | None:
         return _change(fact.change, fact.name, known, final=final)
     if fact.of_payment:
         return _of_payment(fact, known, final=final)
-    return _Told(fact.name, tax_minor=fact.money.tax_minor if fact.money else None)
+    return _Told(fact.name, tax_minor=tax_in(fact, ()))
 
 
 def _change(change: PlanChange, name: str, known: Known, *, final: bool) -> _Told | None:
@@ -171,16 +171,26 @@ def awaited_prices(fact: Fact) -> frozenset[str]:
     return price_ids(fact.change) if fact.change else frozenset()
 
 
+def tax_in(fact: Fact, paid: Sequence[Paid]) -> int | None:
+    """The tax in its money, minor units with its sign; that of a refund or dispute is its share of
+    what it takes back (`paid`), rounded for it alone. None: not known."""
+    if fact.money is None or not fact.of_payment:
+        return fact.money.tax_minor if fact.money else None
+    money = fact.money.money
+    if not paid or paid[0].money.currency != money.currency:  # a dispute in another currency
+        return None
+    return share(paid[0].tax_minor, money.minor, paid[0].money.minor)
+
+
 def _of_payment(fact: Fact, known: Known, *, final: bool) -> _Told | None:
-    """The tax in a refund or dispute is its share of the payment's, rounded for it alone."""
     assert fact.money is not None
     if not known.paid:
         return _Told(fact.name) if final else None
     paid, money = known.paid[0], fact.money.money
     properties = {"invoice_id": paid.invoice} if paid.invoice else {}
-    if paid.money.currency != money.currency:
-        return _Told(fact.name, properties)  # a dispute in another currency
-    tax = share(paid.tax_minor, money.minor, paid.money.minor)
+    tax = tax_in(fact, known.paid)
+    if tax is None:
+        return _Told(fact.name, properties)
     in_tax, net = Money(tax, money.currency), Money(money.minor - tax, money.currency)
     shares = {"tax": in_tax.number, "amount_net_of_tax": net.number}
     return _Told(fact.name, properties | shares, tax_minor=tax)
@@ -267,8 +277,10 @@ def _sessions(fact: Fact, known: Known) -> list[Link]:
 
 def _awaits_session(fact: Fact, name: str, known: Known) -> bool:
     """Whether a Checkout Session that is still to be heard has the browser's id of this conversion.
-    An `event_id` elsewhere says so, and is not taken: it stays there for all renewals."""
-    promised = fact.own is not None and "event_id" in fact.own.ids
+    An `event_id` elsewhere says so, and is not taken: it stays there for all renewals. A payment
+    that is booked unclaimed has its own words in a link alone."""
+    said = [fact.own] if fact.own else [link for link in known.links(fact.about[0]) if link.anchor]
+    promised = any("event_id" in link.ids for link in said)
     return promised and _converts(fact, name) and not _sessions(fact, known)
 
 

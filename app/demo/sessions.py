@@ -40,6 +40,8 @@ def checkout_metadata(visitor: Visitor | None, at: int) -> dict[str, str]:
         "session_id": started,
         "amplitude_device_id": visitor.device_id,
         "amplitude_session_id": started,
+        "ga_client_id": f"{int(visitor.device_id[:8], 16)}.{int(visitor.device_id[-8:], 16)}",
+        "ga_session_id": started[:10],
         **visitor.campaign,
     }
     return {visitor.prefix + name: value for name, value in saved.items()}

@@ -59,6 +59,7 @@ class Settings:
     allow_local_urls: bool = False
     timezone: str = "UTC"
     lane_workers: int = 2
+    gap_interval: int = 3_600  # seconds, 0: never
     destinations: tuple[Destination, ...] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict, repr=False, compare=False)
 
@@ -112,6 +113,8 @@ VARIABLES: tuple[Variable, ...] = (
              secret=True, where=API_KEYS),
     Variable("STRIPE_API_BASE", "stripe_api_base", forms.API_BASE,
              "where Stripe's API is asked; another one for tests"),
+    Variable("BRIDGE_GAP_INTERVAL", "gap_interval", forms.whole(0, 604_800, "seconds"),
+             "seconds between two looks at Stripe's event list; 0: never; needs STRIPE_API_KEY"),
     Variable("BRIDGE_IDENTITY_HOLD", "identity_hold", forms.whole(0, 86_400, "seconds"),
              "seconds that an analytics event waits to learn whose it is"),
     Variable("BRIDGE_IDENTITY_FALLBACK", "identity_fallback", forms.choice("customer", "none"),

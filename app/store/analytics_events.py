@@ -8,7 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from app.core.analytics import SCHEMA_VERSION, analytics_event_id
+from app.core.analytics import SCHEMA_VERSION, Identity, analytics_event_id
+from app.core.consent import read as read_consent
 from app.core.facts import Entry, Fact, Link, PlanChange
 from app.core.money import Money
 from app.core.settle import NOBODY, Settled
@@ -214,6 +215,51 @@ def wait(connection: Connection, waits: Iterable[tuple[int, str]]) -> None:
         WHERE e.id = ANY(CAST(:ids AS bigint[])) ON CONFLICT DO NOTHING
     """)
     connection.execute(schedule, {"ids": sorted({event for event, _ in pairs})})
+
+
+# Released in [since, until) of what happened, not owed to this destination, of nobody forgotten.
+UNOWED = """
+    FROM analytics_events e
+    WHERE e.state = 'released' AND e.occurred_at >= :since AND e.occurred_at < :until
+      AND e.reason IS DISTINCT FROM 'erased'
+      AND (CAST(:account AS text) IS NULL OR e.account = :account)
+      AND NOT EXISTS (SELECT 1 FROM deliveries d
+                      WHERE d.analytics_event_id = e.id AND d.destination = :destination)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unowed:
+    """Analytics events of this time that a destination is not owed. `account` None: of all."""
+
+    destination: str
+    since: datetime
+    until: datetime
+    account: str | None = None
+
+
+def count_unowed(connection: Connection, of: Unowed) -> int:
+    return int(connection.execute(text(f"SELECT count(*) {UNOWED}"), asdict(of)).scalar_one())
+
+
+def unowed(connection: Connection, of: Unowed, after: int, limit: int) -> list[Told]:
+    """Up to `limit` of them, from the id `after` on, as they were told."""
+    query = text(f"SELECT e.* {UNOWED} AND e.id > :after ORDER BY e.id LIMIT :limit")
+    rows = connection.execute(query, {**asdict(of), "after": after, "limit": limit})
+    return [_told(row).as_settled(_as_told(row)) for row in rows]
+
+
+def _as_told(row: Row[Any]) -> Settled:
+    """How it was settled; its properties are all in the fact's."""
+    identity = row.identity
+    return Settled(
+        name=row.name,
+        identity=Identity(
+            ids=identity["ids"], source=identity["source"], fallback=identity["fallback"]
+        ),
+        consent=read_consent(identity.get("consent")),
+        tax_minor=row.tax_minor,
+    )
 
 
 def _told(row: Row[Any]) -> Told:

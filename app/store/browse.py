@@ -6,6 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from app.core.fingerprint import fingerprint
+from app.store import sought
+from app.store.sought import Deliveries, like
+
 Row = Mapping[str, Any]
 
 
@@ -21,8 +25,6 @@ class Filter:
 
     type: str | None = None
     verdict: str | None = None
-    state: str | None = None
-    destination: str | None = None
     limit: int = 20
 
 
@@ -37,31 +39,60 @@ def webhook_events(connection: Connection, wanted: Filter) -> list[Row]:
         ORDER BY received_at DESC, id DESC LIMIT :limit
     """
     values = {
-        "type": wanted.type.replace("*", "%") if wanted.type else None,
+        "type": like(wanted.type) if wanted.type else None,
         "verdict": wanted.verdict,
         "limit": wanted.limit,
     }
     return _rows(connection, query, values)
 
 
-def deliveries(connection: Connection, wanted: Filter) -> list[Row]:
-    """The newest deliveries with their last attempt."""
-    query = f"""
-        {DELIVERY} WHERE (CAST(:state AS text) IS NULL OR d.state = :state)
-          AND (CAST(:destination AS text) IS NULL OR d.destination = :destination)
-        ORDER BY d.id DESC LIMIT :limit
-    """
-    values = {
-        "state": wanted.state,
-        "destination": wanted.destination,
-        "limit": wanted.limit,
-    }
-    return _rows(connection, query, values)
+def deliveries(connection: Connection, wanted: Deliveries, limit: int) -> list[Row]:
+    """The newest of these deliveries with their last attempt."""
+    where = sought.deliveries(connection, wanted)
+    query = f"{DELIVERY} WHERE {where.sql} ORDER BY d.id DESC LIMIT :limit"
+    return _rows(connection, query, {**where.values, "limit": limit})
+
+
+def failures(connection: Connection, wanted: Deliveries, limit: int) -> list[Row]:
+    """Those of these deliveries that failed, counted by destination, state, status and error; the
+    most frequent first. Errors that differ in a number or an id only are one."""
+    where = sought.deliveries(connection, wanted)
+    query = text(f"""
+        SELECT d.id, d.destination, d.state, a.status, coalesce(d.finished_at, a.started_at) AS at,
+               coalesce(d.reason, a.answer, '') AS error
+        FROM deliveries d
+        LEFT JOIN LATERAL (SELECT * FROM attempts a WHERE a.delivery_id = d.id
+                           ORDER BY a.token DESC LIMIT 1) a ON true
+        WHERE {where.sql} AND (d.state = 'dead' OR (d.state = 'pending' AND a.token IS NOT NULL))
+    """)
+    found: dict[tuple[object, ...], dict[str, Any]] = {}
+    for row in connection.execute(query.execution_options(yield_per=1_000), where.values):
+        error = fingerprint(row.error)
+        group = found.setdefault(
+            (row.destination, row.state, row.status, error),
+            {
+                "destination": row.destination,
+                "state": row.state,
+                "status": row.status,
+                "deliveries": 0,
+                "first": row.at,
+                "last": row.at,
+                "example": row.id,
+                "error": error,
+            },
+        )
+        group["deliveries"] += 1
+        group["first"] = min(filter(None, (group["first"], row.at)), default=None)
+        if row.at and row.at >= (group["last"] or row.at):
+            group["last"], group["example"] = row.at, row.id
+    by = ("destination", "state", "error")
+    order = sorted(found.values(), key=lambda each: [-each["deliveries"], *map(each.get, by)])
+    return list(order[:limit])
 
 
 DELIVERY = """
     SELECT d.id, d.destination, d.state, d.reason, d.dedupe_id, d.created_at, d.finished_at,
-           d.analytics_event_id, e.name, e.key, w.attempts, w.due_at,
+           d.analytics_event_id, e.name, e.key, w.attempts, w.due_at, w.leased,
            a.status, a.outcome AS last_outcome, a.answer, a.latency_ms
     FROM deliveries d
     JOIN analytics_events e ON e.id = d.analytics_event_id

@@ -3,14 +3,16 @@
 Measured against SQLAlchemy's multi-row VALUES and psycopg's executemany, whose cost is per row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, LargeBinary, Row, Table, TextClause, text
+from sqlalchemy import Connection, Executable, LargeBinary, Row, Table, TextClause, text
 from sqlalchemy.dialects import postgresql
 
+BATCH, MANY = 5_000, 50_000  # rows, ids
 DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -31,6 +33,33 @@ def insert_rows(
     statement = _insert(table, tuple(rows[0]), returning, conflict)
     result = connection.execute(statement, {"rows": _document(rows)})
     return result.all() if returning else []
+
+
+def insert_all(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    """The same for however many: `BATCH` in a statement, and in memory."""
+    left = iter(rows)
+    while batch := list(islice(left, BATCH)):
+        insert_rows(connection, table, batch)
+
+
+def batches(ids: Collection[str]) -> Iterator[str]:
+    """However many ids for a statement's json_array_elements_text, sorted, `MANY` at a time.
+
+    Measured against an array, of which psycopg makes every element on its own.
+    """
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), MANY):
+        yield orjson.dumps(ordered[start : start + MANY]).decode()
+
+
+def streamed(connection: Connection, query: Executable, values: Mapping[str, Any]) -> Iterator[Any]:
+    """The rows of an answer of any size, `BATCH` in memory at a time."""
+    # All rows are read: not the plan that has the first of them soonest.
+    connection.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
+    streaming = {"stream_results": True, "max_row_buffer": BATCH}
+    found = connection.execute(query, values, execution_options=streaming)
+    while rows := found.fetchmany(BATCH):
+        yield from rows
 
 
 def update_rows(

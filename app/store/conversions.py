@@ -19,7 +19,7 @@ def claim(connection: Connection, wanted: Mapping[UUID, Conversion]) -> set[UUID
     Payment Links copy their metadata to every Session, so many may come with one id. Ids are kept
     as digests: they are a visitor's.
     """
-    rows = [
+    unsorted = [
         {
             "account": scope[0],
             "livemode": scope[1],
@@ -29,6 +29,9 @@ def claim(connection: Connection, wanted: Mapping[UUID, Conversion]) -> set[UUID
         }
         for event, (scope, name, given) in sorted(wanted.items())
     ]
+    names = ("account", "livemode", "name", "digest")
+    # In one order for all: two transactions with the same ids would else wait for each other.
+    rows = sorted(unsorted, key=lambda row: [row[name] for name in names])
     if not rows:
         return set()
     insert_rows(connection, conversion_ids, rows)
@@ -38,6 +41,5 @@ def claim(connection: Connection, wanted: Mapping[UUID, Conversion]) -> set[UUID
             CAST(:digest AS text[])
         ) AS w (account, livemode, name, digest) USING (account, livemode, name, digest)
     """)
-    names = ("account", "livemode", "name", "digest")
     asked = {name: [row[name] for row in rows] for name in names}
     return set(connection.execute(owners, asked).scalars()) & wanted.keys()

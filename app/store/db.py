@@ -38,6 +38,7 @@ def make_engine(
         "lock_timeout": str(min(statement_timeout, 10_000) if statement_timeout else 0),
         "idle_in_transaction_session_timeout": "30000",
         "timezone": "UTC",
+        "jit": "off",  # ours are look-ups of milliseconds, whatever the planner expects of them
     }
     engine = create_engine(
         make_url(url),

@@ -8,9 +8,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from app.store import work
+from app.store import sought, work
 from app.store.bulk import insert_rows
+from app.store.identities import MAX_CLIMB
 from app.store.schema import attempts, deliveries
+from app.store.sought import Deliveries
 
 SUSPECT = 3  # deaths of a worker with this row in hand before it is claimed alone; in work_suspects
 
@@ -39,6 +41,30 @@ JOIN analytics_events e ON e.id = d.analytics_event_id ORDER BY d.id
 """
 CLAIM_MANY = text(CLAIM.format(which=f"crashes < {SUSPECT}"))
 CLAIM_SUSPECT = text(CLAIM.format(which=f"crashes >= {SUSPECT}"))
+
+# OFFSET 0: each is looked up by its index. Of a recursion's size Postgres expects so much that it
+# would read both tables whole.
+CONSENTS = text("""
+WITH RECURSIVE around AS (
+    SELECT d.id, e.account, e.livemode, o.id AS object, e.customer IS NULL AS climbs, 0 AS depth
+    FROM deliveries d JOIN analytics_events e ON e.id = d.analytics_event_id
+    CROSS JOIN LATERAL unnest(e.about || e.customer || e.subscription || e.invoice) AS o (id)
+    WHERE d.id = ANY(CAST(:ids AS bigint[]))
+    UNION
+    SELECT a.id, a.account, a.livemode, r.parent, NOT r.customer, a.depth + 1
+    FROM around a CROSS JOIN LATERAL (
+        SELECT parent, customer FROM stripe_refs
+        WHERE child = a.object AND account = a.account AND livemode = a.livemode OFFSET 0
+    ) AS r
+    WHERE a.climbs AND a.depth <= :depth
+)
+SELECT DISTINCT a.id, l.stated_at, l.consent
+FROM around a CROSS JOIN LATERAL (
+    SELECT coalesce(last_stated_at, stated_at) AS stated_at, consent FROM identity_links
+    WHERE object_id = a.object AND account = a.account AND livemode = a.livemode
+      AND consent IS NOT NULL OFFSET 0
+) AS l
+""")
 
 FINISH = text("""
 WITH ours AS (
@@ -84,9 +110,9 @@ class Attempt:
     latency_ms: int
 
 
-def owe(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def owe(connection: Connection, rows: Sequence[Mapping[str, Any]], delay: float = 0) -> None:
     """Insert deliveries (destination, analytics_event_id, dedupe_id, state, payload, reason,
-    historical) and put the pending ones to work."""
+    historical) and put the pending ones to work, in so many seconds."""
     if not rows:
         return
     owed = insert_rows(connection, deliveries, rows, returning=("id", "destination", "state"))
@@ -95,7 +121,7 @@ def owe(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         if row.state == "pending":
             pending.setdefault(row.destination, []).append(row.id)
     for destination, ids in pending.items():
-        work.put(connection, work.lane_of(destination), ids)
+        work.put(connection, work.lane_of(destination), ids, delay)
 
 
 def claim(
@@ -132,17 +158,10 @@ def consents(
     connection: Connection, ids: Sequence[int]
 ) -> Mapping[int, Sequence[tuple[datetime, str]]]:
     """By delivery, every consent that its analytics event's own Stripe objects have stated until
-    now, and when; those of which none did are left out."""
-    query = text("""
-        SELECT d.id, coalesce(l.last_stated_at, l.stated_at) AS stated_at, l.consent
-        FROM deliveries d JOIN analytics_events e ON e.id = d.analytics_event_id
-        CROSS JOIN LATERAL unnest(e.about || e.customer || e.subscription || e.invoice) AS o (id)
-        JOIN identity_links l ON l.object_id = o.id AND l.account = e.account
-         AND l.livemode = e.livemode AND l.consent IS NOT NULL
-        WHERE d.id = ANY(CAST(:ids AS bigint[]))
-    """)
+    now, and when; those of which none did are left out. What names no customer, as refunds and
+    disputes do not, is its payment's."""
     found: dict[int, list[tuple[datetime, str]]] = {}
-    for row in connection.execute(query, {"ids": list(ids)}):
+    for row in connection.execute(CONSENTS, {"ids": list(ids), "depth": MAX_CLIMB}):
         found.setdefault(row.id, []).append((row.stated_at, row.consent))
     return found
 
@@ -181,36 +200,101 @@ def record(connection: Connection, tries: Sequence[Attempt]) -> None:
         insert_rows(connection, attempts, rows)
 
 
+def unsay(connection: Connection, ids: Sequence[int]) -> None:
+    """Of people who were forgotten while these were on their way, what was answered is not kept."""
+    query = text("""
+        UPDATE attempts a SET answer = '' FROM deliveries d
+        WHERE d.id = ANY(CAST(:ids AS bigint[])) AND d.reason = 'erased' AND a.delivery_id = d.id
+    """)
+    connection.execute(query, {"ids": list(ids)})
+
+
 @dataclass(frozen=True, slots=True)
-class Dead:
-    """A dead delivery; `age` is seconds since it was owed."""
+class Found:
+    """A delivery as a person sees it. `age` is seconds since it was owed, `due_in` until it is
+    tried; None when it is at no worker's."""
 
     id: int
     destination: str
+    state: str
     age: float
     reason: str
+    due_in: float | None
 
 
-def find_dead(connection: Connection, ids: Sequence[int], *, every: bool) -> list[Dead]:
-    """The dead among these deliveries, or every dead one."""
-    query = text("""
-        SELECT id, destination, coalesce(reason, '') AS reason,
-               extract(epoch FROM clock_timestamp() - created_at)::float8 AS age
-        FROM deliveries WHERE state = 'dead' AND (:every OR id = ANY(CAST(:ids AS bigint[])))
-        ORDER BY id
+def find(connection: Connection, wanted: Deliveries, limit: int | None = None) -> list[Found]:
+    """Such deliveries, the oldest first; at most `limit`."""
+    where = sought.deliveries(connection, wanted)
+    query = text(f"""
+        SELECT d.id, d.destination, d.state, coalesce(d.reason, '') AS reason,
+               extract(epoch FROM clock_timestamp() - d.created_at)::float8 AS age,
+               extract(epoch FROM w.due_at - clock_timestamp())::float8 AS due_in
+        FROM deliveries d LEFT JOIN work w ON w.lane = 'to:' || d.destination AND w.ref_id = d.id
+        WHERE {where.sql} ORDER BY d.id LIMIT :limit
     """)
-    rows = connection.execute(query, {"ids": list(ids), "every": every})
-    return [Dead(row.id, row.destination, row.age, row.reason) for row in rows]
+    rows = connection.execute(query, {**where.values, "limit": limit})
+    return [Found(**row) for row in rows.mappings()]
 
 
-def retry(connection: Connection, ids: Sequence[int]) -> int:
-    """Send dead deliveries again, with the same payload and dedupe id."""
+# A worker's row is left to it; the others are due at once, or one after the other.
+RETRY = text("""
+WITH asked AS (
+    SELECT o.id, d.destination, d.state,
+           clock_timestamp() + make_interval(secs => (o.n - 1) * :pause) AS due_at
+    FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS o (id, n)
+    JOIN deliveries d ON d.id = o.id
+), again AS (
+    UPDATE deliveries d SET state = 'pending', reason = NULL, finished_at = NULL
+    FROM asked a WHERE d.id = a.id AND d.state = 'dead' AND d.payload IS NOT NULL
+    RETURNING d.id, d.destination, a.due_at
+), sooner AS (
+    UPDATE work w SET due_at = least(w.due_at, a.due_at)
+    FROM asked a WHERE a.state = 'pending' AND w.lane = 'to:' || a.destination AND w.ref_id = a.id
+      AND NOT w.leased RETURNING w.ref_id
+), put AS (
+    INSERT INTO work (lane, ref_id, due_at) SELECT 'to:' || destination, id, due_at FROM again
+    ON CONFLICT DO NOTHING
+)
+SELECT (SELECT count(*) FROM again) + (SELECT count(*) FROM sooner)
+""")
+
+
+def retry(connection: Connection, ids: Sequence[int], rate: float | None = None) -> int:
+    """Send dead deliveries again, with the same payload and dedupe id, and waiting ones now rather
+    than at their next try; how many. `rate`: so many a second."""
+    values = {"ids": sorted(ids), "pause": 1 / rate if rate else 0.0}
+    return int(connection.execute(RETRY, values).scalar_one())
+
+
+# Work rows go first, as a worker that finishes takes them: then no two can wait for each other.
+SKIP = text("""
+WITH theirs AS (
+    SELECT id, destination FROM deliveries
+    WHERE id = ANY(CAST(:ids AS bigint[])) AND state IN ('pending', 'dead')
+), gone AS (
+    DELETE FROM work w USING theirs t WHERE w.lane = 'to:' || t.destination AND w.ref_id = t.id
+    RETURNING w.leased
+), skipped AS (
+    UPDATE deliveries d SET state = 'skipped', reason = :reason, finished_at = clock_timestamp()
+    FROM theirs t WHERE d.id = t.id AND d.state IN ('pending', 'dead')
+      AND (SELECT count(*) FROM gone) >= 0
+    RETURNING d.id
+)
+SELECT (SELECT count(*) FROM skipped) AS skipped,
+       (SELECT count(*) FROM gone WHERE leased) AS leased
+""")
+
+
+def skip(connection: Connection, ids: Sequence[int], reason: str) -> tuple[int, int]:
+    """Never send these, pending or dead; whoever has one leased is fenced. How many, and how many
+    of them a worker had in hand, which may arrive all the same."""
+    row = connection.execute(SKIP, {"ids": sorted(ids), "reason": reason}).one()
+    return row.skipped, row.leased
+
+
+def states_of(connection: Connection, ids: Sequence[int]) -> dict[str, int]:
+    """How many of these are in which state."""
     query = text("""
-        WITH again AS (
-            UPDATE deliveries SET state = 'pending', reason = NULL, finished_at = NULL
-            WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'dead' RETURNING id, destination
-        )
-        INSERT INTO work (lane, ref_id) SELECT 'to:' || destination, id FROM again
-        ON CONFLICT DO NOTHING
+        SELECT state, count(*) FROM deliveries WHERE id = ANY(CAST(:ids AS bigint[])) GROUP BY 1
     """)
-    return connection.execute(query, {"ids": list(ids)}).rowcount
+    return {row[0]: row[1] for row in connection.execute(query, {"ids": list(ids)})}

@@ -28,8 +28,11 @@ SAID_AGAIN = """
 
 Scope = tuple[str, bool]  # account, livemode
 Scoped = tuple[str, bool, str]  # account, livemode, Stripe id
+QUIET = 7_203_514_007  # an advisory lock: shared by whoever writes what persons' objects say
 MAX_CLIMB = 4  # refund -> payment intent -> invoice -> subscription -> customer
 
+# OFFSET 0: each is looked up by its index. Of a recursion's size Postgres expects so much that it
+# would read the whole table.
 CLIMB = text("""
 WITH RECURSIVE up AS (
     SELECT o.account, o.livemode, o.id AS child, 0 AS depth
@@ -37,13 +40,17 @@ WITH RECURSIVE up AS (
         AS o (account, livemode, id)
     UNION
     SELECT u.account, u.livemode, r.parent, u.depth + 1
-    FROM up u JOIN stripe_refs r
-      ON r.child = u.child AND r.account = u.account AND r.livemode = u.livemode
+    FROM up u CROSS JOIN LATERAL (
+        SELECT parent, customer FROM stripe_refs
+        WHERE child = u.child AND account = u.account AND livemode = u.livemode OFFSET 0
+    ) AS r
     WHERE NOT r.customer AND u.depth < :depth
 )
-SELECT DISTINCT r.account, r.livemode, r.child, r.parent, r.customer
-FROM up u JOIN stripe_refs r
-  ON r.child = u.child AND r.account = u.account AND r.livemode = u.livemode
+SELECT DISTINCT u.account, u.livemode, u.child, r.parent, r.customer
+FROM up u CROSS JOIN LATERAL (
+    SELECT parent, customer FROM stripe_refs
+    WHERE child = u.child AND account = u.account AND livemode = u.livemode OFFSET 0
+) AS r
 """)
 
 LINKS = text("""
@@ -101,8 +108,18 @@ def lock(connection: Connection, objects: Collection[Scoped]) -> None:
     Two transactions may each hold one half of a join; without the lock neither sees the other's.
     """
     keys = sorted({_lock_key(one) for one in objects})
-    query = text("SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS k")
-    connection.execute(query, {"keys": keys})
+    query = text("""
+        WITH loud AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(:quiet))
+        SELECT pg_advisory_xact_lock(k)
+        FROM loud LEFT JOIN unnest(CAST(:keys AS bigint[])) AS k ON true
+    """)
+    connection.execute(query, {"keys": keys, "quiet": QUIET})
+
+
+def await_quiet(connection: Connection) -> None:
+    """Wait until every transaction that took join locks before now has ended; the next ones wait
+    for ours, which had better end at once."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:quiet)"), {"quiet": QUIET})
 
 
 def try_lock(connection: Connection, objects: Collection[Scoped]) -> bool:

@@ -207,6 +207,13 @@ def has_invoices(connection: Connection) -> bool:
     return bool(connection.execute(query).scalar_one())
 
 
+# The tax in a refund or a dispute is its share of the payment's, as it was worked out when told.
+WITH_TAX = """
+    FROM revenue_entries e
+    LEFT JOIN analytics_events told ON e.tax_minor IS NULL AND told.account = e.account
+     AND told.livemode = e.livemode AND told.key = e.key
+"""
+
 # No entry of its own, and none of the invoice that it is a part of.
 UNATTRIBUTED = """
     FROM payments p

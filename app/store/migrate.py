@@ -18,9 +18,10 @@ ROOT = Path(__file__).parents[2]
 MONTHS_AHEAD = 12
 
 
-def migrate(database_url: str, to: str = "head") -> None:
+def migrate(database_url: str, to: str = "head", timezone: str | None = None) -> None:
     """Upgrade to this revision, and make the partitions of the months to come.
 
+    `timezone`: the zone (IANA name) in which views count days from now on; None leaves it as it is.
     One migrator at a time (an advisory lock); it gives way after 5 s behind a long transaction.
     """
     config = _config()
@@ -31,7 +32,23 @@ def migrate(database_url: str, to: str = "head") -> None:
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         add_partitions(connection, datetime.now(UTC).date(), MONTHS_AHEAD)
+        if timezone is not None:
+            set_reporting_zone(connection, timezone)
     engine.dispose()
+
+
+def set_reporting_zone(connection: Connection, timezone: str) -> None:
+    """Let views count days and months in this zone. An error if Postgres does not know it: views
+    would have none but errors to show."""
+    connection.execute(text("SELECT now() AT TIME ZONE :timezone"), {"timezone": timezone})
+    connection.execute(
+        text("""
+            INSERT INTO reporting_zone (timezone) VALUES (:timezone)
+            ON CONFLICT (only_row) DO UPDATE SET timezone = excluded.timezone
+            WHERE reporting_zone.timezone <> excluded.timezone
+        """),
+        {"timezone": timezone},
+    )
 
 
 def add_partitions(connection: Connection, today: date, months: int) -> None:

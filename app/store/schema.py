@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
@@ -61,6 +62,7 @@ webhook_events = Table(
     Column("verdict", Text),
     Column("reason", Text),
     _time("decided_at", null=True),
+    _time("erased_at", null=True),
     PrimaryKeyConstraint("id", "received_at", name="webhook_events_pkey"),
     Index("webhook_events_event_id", "event_id"),
     Index("webhook_events_received_at", "received_at"),
@@ -161,6 +163,7 @@ subscription_snapshots = Table(
     Column("hydrated", Boolean, nullable=False),
     PrimaryKeyConstraint("webhook_event_id", name="subscription_snapshots_pkey"),
     Index("subscription_snapshots_subscription", "subscription", "stated_at"),
+    Index("subscription_snapshots_customer", "customer"),
 )
 # Money captured; revenue only once a checkout or an invoice speaks for it.
 payments = Table(
@@ -177,6 +180,7 @@ payments = Table(
     Column("webhook_event_id", BigInteger),
     PrimaryKeyConstraint("payment", "account", "livemode", name="payments_pkey"),
     Index("payments_webhook_event", "webhook_event_id"),
+    Index("payments_customer", "customer"),
 )
 # Who says that a payment pays no invoice.
 payment_claims = Table(
@@ -217,8 +221,14 @@ revenue_entries = Table(
     Column("dispute", Text),
     UniqueConstraint("account", "livemode", "key", name="revenue_entries_booked_once"),
     Index("revenue_entries_date", "effective_date", "currency"),
+    Index("revenue_entries_posted", "posting_date"),
     Index("revenue_entries_webhook_event", "webhook_event_id"),
     Index("revenue_entries_customer", "customer"),
+    Index(
+        "revenue_entries_of_payment",
+        text("coalesce(payment_intent, charge)"),
+        postgresql_where=text("customer IS NULL"),
+    ),
 )
 analytics_events = Table(
     "analytics_events",
@@ -262,6 +272,14 @@ analytics_events = Table(
         postgresql_where=text("name IN ('subscription_started', 'subscription_cancelled')"),
     ),
     Index("analytics_events_webhook_event", "webhook_event_id"),
+    Index(
+        "analytics_events_trials",
+        "subscription",
+        "occurred_at",
+        postgresql_where=text(
+            "name IN ('trial_started', 'trial_converted', 'trial_cancelled', 'trial_expired')"
+        ),
+    ),
     Index(
         "analytics_events_nobody",
         "account",
@@ -390,4 +408,179 @@ subscription_states = Table(
         "livemode",
         postgresql_where=text("missing <> '{}'"),
     ),
+)
+# Every request to forget a person: by whom, when, and how it went; not whom.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    _time("begun_at", clock=True),
+    _time("finished_at", null=True),
+    Column("who", Text, nullable=False),
+    Column("why", Text),
+    Column("salt", LargeBinary, nullable=False),
+    Column("seed", LargeBinary, nullable=False),
+    Column("destinations", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("rows", JSONB, nullable=False, server_default=text("'{}'")),
+    PrimaryKeyConstraint("id", name="erasures_pkey"),
+)
+# By what people who were forgotten are known again: Stripe's objects, and digests of their ids.
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("object_id", Text, nullable=False),
+    *_scope(),
+    _time("erased_at", clock=True),
+    PrimaryKeyConstraint("object_id", "account", "livemode", name="tombstones_pkey"),
+)
+erased_ids = Table(
+    "erased_ids",
+    metadata,
+    Column("digest", LargeBinary, nullable=False),
+    _time("erased_at", clock=True),
+    PrimaryKeyConstraint("digest", name="erased_ids_pkey"),
+)
+# Until when everything that Stripe's event list has is kept.
+gap_cursors = Table(
+    "gap_cursors",
+    metadata,
+    *_scope(),
+    _time("covered_until"),
+    PrimaryKeyConstraint("account", "livemode", name="gap_cursors_pkey"),
+)
+gap_runs = Table(
+    "gap_runs",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _time("started_at", clock=True),
+    _time("ended_at", null=True),
+    Column("missing", BigInteger),
+    Column("known", BigInteger),
+    Column("failure", Text),
+    Index("gap_runs_started_at", "started_at"),
+)
+# How far an unfinished backfill has read each of Stripe's lists.
+backfill_progress = Table(
+    "backfill_progress",
+    metadata,
+    *_scope(),
+    Column("list", Text, nullable=False),
+    _time("since"),
+    _time("until"),
+    Column("after_id", Text),
+    Column("read", BigInteger, nullable=False),
+    Column("finished", Boolean, nullable=False),
+    _time("changed_at", clock=True),
+    PrimaryKeyConstraint(
+        "account", "livemode", "list", "since", "until", name="backfill_progress_pkey"
+    ),
+)
+# When each signing secret was last used, by its label.
+webhook_secrets_used = Table(
+    "webhook_secrets_used",
+    metadata,
+    Column("label", Text, primary_key=True),
+    _time("last_used_at"),
+)
+# Stripe's balance transactions, as reconciliations read them. Triggers refuse any change.
+settlements = Table(
+    "settlements",
+    metadata,
+    *_scope(),
+    Column("id", Text, nullable=False),
+    _time("created"),
+    Column("category", Text, nullable=False),
+    Column("gross", BigInteger, nullable=False),
+    Column("fee", BigInteger, nullable=False),
+    Column("net", BigInteger, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("minor", BigInteger),
+    Column("customer_currency", CHAR(3)),
+    Column("exchange_rate", Numeric),
+    Column("source", Text),
+    Column("charge", Text),
+    Column("payment_intent", Text),
+    Column("invoice", Text),
+    _time("recorded_at", clock=True),
+    PrimaryKeyConstraint("account", "livemode", "id", name="settlements_pkey"),
+    Index("settlements_created", "account", "livemode", "created"),
+)
+# Which revenue entry a settlement is of, as far as a reconciliation could match them.
+settled_entries = Table(
+    "settled_entries",
+    metadata,
+    *_scope(),
+    Column("settlement", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    PrimaryKeyConstraint("account", "livemode", "settlement", "key", name="settled_entries_pkey"),
+    Index("settled_entries_key", "account", "livemode", "key"),
+)
+reconcile_runs = Table(
+    "reconcile_runs",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _time("at", clock=True),
+    Column("who", Text, nullable=False),
+    *_scope(),
+    Column("period_start", Date, nullable=False),
+    Column("period_end", Date, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("parameters", JSONB, nullable=False),
+    Column("snapshot_sha256", Text, nullable=False),
+    Column("transactions", BigInteger, nullable=False),
+    Column("entries", BigInteger, nullable=False),
+    Column("classes", JSONB, nullable=False),
+    Column("totals", JSONB, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("delivered", Boolean, nullable=False),
+    Index("reconcile_runs_period", "account", "livemode", "period_start", "period_end", "id"),
+)
+# What did not simply match; the rest is counted in the run.
+reconcile_results = Table(
+    "reconcile_results",
+    metadata,
+    Column("run", BigInteger, ForeignKey("reconcile_runs.id"), nullable=False),
+    Column("line", Integer, nullable=False, autoincrement=False),
+    Column("class", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("part", Text, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("stripe_minor", BigInteger),
+    Column("ledger_minor", BigInteger),
+    Column("subject", Text, nullable=False),
+    Column("transactions", ARRAY(Text), nullable=False),
+    Column("entries", ARRAY(Text), nullable=False),
+    Column("stripe_date", Date),
+    Column("ledger_date", Date),
+    Column("note", Text, nullable=False),
+    Column("next_step", Text, nullable=False),
+    Column("explained", Boolean, nullable=False),
+    PrimaryKeyConstraint("run", "line", name="reconcile_results_pkey"),
+)
+# Months that were closed at least once; one without a row is open. `version` counts the closes.
+accounting_periods = Table(
+    "accounting_periods",
+    metadata,
+    *_scope(),
+    Column("period_start", Date, nullable=False),
+    Column("period_end", Date, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    _time("closed_at"),
+    Column("closed_by", Text, nullable=False),
+    Column("totals", JSONB, nullable=False),
+    Column("reconcile_run", BigInteger),
+    Column("why", Text),
+    _time("reopened_at", null=True),
+    Column("reopened_by", Text),
+    PrimaryKeyConstraint("account", "livemode", "period_start", name="accounting_periods_pkey"),
+)
+# In which zone the views of the schema `analytics` count days; one row.
+reporting_zone = Table(
+    "reporting_zone",
+    metadata,
+    Column("only_row", Boolean, primary_key=True, server_default=text("true")),
+    Column("timezone", Text, nullable=False),
 )

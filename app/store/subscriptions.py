@@ -46,6 +46,28 @@ def add_snapshots(connection: Connection, snapshots: Iterable[tuple[Kept, Snapsh
     insert_rows(connection, subscription_snapshots, rows)
 
 
+def first_heard(
+    connection: Connection, subscriptions: Collection[Scoped]
+) -> Mapping[Scoped, tuple[datetime, Snapshot]]:
+    """(when, what) Stripe itself first stated of these; what was asked of its API is left out."""
+    query = text("""
+        SELECT DISTINCT ON (s.subscription, s.account, s.livemode) s.*
+        FROM subscription_snapshots s
+        JOIN unnest(CAST(:accounts AS text[]), CAST(:livemodes AS boolean[]), CAST(:ids AS text[]))
+            AS o (account, livemode, id)
+          ON s.subscription = o.id AND s.account = o.account AND s.livemode = o.livemode
+        WHERE NOT s.hydrated
+        ORDER BY s.subscription, s.account, s.livemode, s.stated_at, s.webhook_event_id
+    """)
+    return {
+        (row["account"], row["livemode"], row["subscription"]): (
+            row["stated_at"],
+            Snapshot(**{name: row[name] for name in FIELDS}),
+        )
+        for row in connection.execute(query, columns(subscriptions)).mappings()
+    }
+
+
 def trial_ends(
     connection: Connection, subscriptions: Collection[Scoped]
 ) -> Mapping[Scoped, set[tuple[datetime, datetime | None]]]:

@@ -7,9 +7,12 @@ from datetime import datetime
 from sqlalchemy import Connection, RowMapping, text
 
 from app.core.envelope import Envelope
-from app.store import work
+from app.store import sought, work
 from app.store.bulk import insert_rows
 from app.store.schema import hydrations
+from app.store.sought import WebhookEvents
+
+BACKFILL = "backfill"  # the origin of what was made of an object as it is now
 
 # Keys, events and work rows in one statement: for each webhook event all three stand, or none.
 # For the driver as it is: %b sends binary arrays, which cost a tenth of SQLAlchemy's text ones.
@@ -42,7 +45,7 @@ WITH claimed AS (
     ORDER BY ref_id LIMIT :limit FOR UPDATE SKIP LOCKED
 )
 SELECT e.id, e.account, e.livemode, e.event_id, e.type, e.created, e.origin, e.raw,
-       h.body AS hydrated
+       h.body AS hydrated, e.erased_at IS NOT NULL AS erased
 FROM claimed c JOIN webhook_events e ON e.id = c.ref_id
 LEFT JOIN hydrations h ON h.webhook_event_id = e.id ORDER BY e.id
 """)
@@ -65,7 +68,8 @@ FROM done d WHERE e.id = d.id
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """A webhook event as it was kept; `raw` are the exact signed bytes, `hydrated` what Stripe's
-    API said a thin one is about. `fetched`: its object is of a later moment than it is."""
+    API said a thin one is about. `fetched`: its object is of a later moment than it is. `erased`:
+    its person was forgotten, so there are no bytes to read."""
 
     id: int
     account: str
@@ -77,6 +81,7 @@ class Kept:
     raw: bytes
     hydrated: bytes | None = None
     fetched: bool = False
+    erased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +137,25 @@ def claim(connection: Connection, limit: int, after: int = 0) -> list[Kept]:
     return [_kept(row) for row in found.mappings()]
 
 
+KEPT = text("""
+SELECT e.id, e.account, e.livemode, e.event_id, e.type, e.created, e.origin, e.raw,
+       h.body AS hydrated, e.erased_at IS NOT NULL AS erased
+FROM webhook_events e LEFT JOIN hydrations h ON h.webhook_event_id = e.id
+WHERE e.id = ANY(CAST(:ids AS bigint[])) AND e.erased_at IS NULL
+  AND NOT EXISTS (SELECT FROM work w WHERE w.lane = 'process' AND w.ref_id = e.id)
+ORDER BY e.id
+""")
+
+
+def at_rest(connection: Connection, ids: Sequence[int]) -> list[Kept]:
+    """Those of these that have bytes and do not wait to be processed; nothing is locked."""
+    return [_kept(row) for row in connection.execute(KEPT, {"ids": list(ids)}).mappings()]
+
+
 def _kept(row: RowMapping) -> Kept:
     hydrated = row["hydrated"]
-    return Kept(**{**row, "raw": bytes(row["raw"]), "hydrated": hydrated and bytes(hydrated)})
+    body = {"raw": bytes(row["raw"]), "hydrated": hydrated and bytes(hydrated)}
+    return Kept(**{**row, **body, "fetched": row["origin"] == BACKFILL})
 
 
 def decide(connection: Connection, verdicts: Sequence[Verdict]) -> None:
@@ -149,17 +170,24 @@ def decide(connection: Connection, verdicts: Sequence[Verdict]) -> None:
     )
 
 
-def process_again(connection: Connection, ids: Sequence[int]) -> int:
-    """Put kept webhook events back to work, as they are; how many.
+def leave(connection: Connection, ids: Sequence[int]) -> None:
+    """Take these off the work table with the verdict that they have."""
+    work.drop(connection, work.PROCESS, ids)
+
+
+def process_again(connection: Connection, ids: Sequence[int], rate: float | None = None) -> int:
+    """Put kept webhook events back to work, as they are; how many. `rate`: so many a second.
 
     One that is being processed just now is waited for, and processed again after that.
     """
     again = text("""
-        INSERT INTO work (lane, ref_id)
-        SELECT 'process', id FROM unnest(CAST(:ids AS bigint[])) AS id ORDER BY id
-        ON CONFLICT (lane, ref_id) DO UPDATE SET due_at = clock_timestamp()
+        INSERT INTO work (lane, ref_id, due_at)
+        SELECT 'process', id, clock_timestamp() + make_interval(secs => (n - 1) * :pause)
+        FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS o (id, n) ORDER BY id
+        ON CONFLICT (lane, ref_id) DO UPDATE SET due_at = least(work.due_at, excluded.due_at)
     """)
-    return connection.execute(again, {"ids": sorted(ids)}).rowcount
+    values = {"ids": sorted(ids), "pause": 1 / rate if rate else 0.0}
+    return connection.execute(again, values).rowcount
 
 
 def kept_of(
@@ -245,15 +273,30 @@ def end_thin(connection: Connection, ended: Mapping[int, tuple[int, str]], verdi
 
 @dataclass(frozen=True, slots=True)
 class Found:
+    """`erased`: its person was forgotten, so there are no bytes to read."""
+
     id: int
     event_id: str
+    erased: bool
 
 
-def find(connection: Connection, event_ids: Sequence[str], *, quarantined: bool) -> list[Found]:
-    """Kept webhook events of these ids, and with `quarantined` all that are."""
-    query = text("""
-        SELECT id, event_id FROM webhook_events WHERE event_id = ANY(CAST(:ids AS text[]))
-           OR (:quarantined AND verdict = 'quarantined') ORDER BY id
+def find(connection: Connection, wanted: WebhookEvents, limit: int | None = None) -> list[Found]:
+    """Such webhook events, the oldest first; at most `limit`."""
+    where = sought.webhook_events(connection, wanted)
+    query = text(f"""
+        SELECT e.id, e.event_id, e.erased_at IS NOT NULL AS erased FROM webhook_events e
+        WHERE {where.sql} ORDER BY e.id LIMIT :limit
     """)
-    rows = connection.execute(query, {"ids": list(event_ids), "quarantined": quarantined})
-    return [Found(row.id, row.event_id) for row in rows]
+    rows = connection.execute(query, {**where.values, "limit": limit})
+    return [Found(row.id, row.event_id, row.erased) for row in rows]
+
+
+def verdicts_of(connection: Connection, ids: Sequence[int]) -> dict[str, int]:
+    """How many of these have which verdict; `waiting` are those yet to be processed."""
+    query = text("""
+        SELECT CASE WHEN w.ref_id IS NULL THEN coalesce(e.verdict, 'waiting') ELSE 'waiting' END,
+               count(*)
+        FROM webhook_events e LEFT JOIN work w ON w.lane = 'process' AND w.ref_id = e.id
+        WHERE e.id = ANY(CAST(:ids AS bigint[])) GROUP BY 1
+    """)
+    return {row[0]: row[1] for row in connection.execute(query, {"ids": list(ids)})}

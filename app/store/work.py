@@ -112,6 +112,12 @@ def put(connection: Connection, lane: str, ref_ids: Iterable[int], delay: float 
     connection.execute(query, {"lane": lane, "ids": ids, "delay": delay})
 
 
+def drop(connection: Connection, lane: str, ref_ids: Iterable[int]) -> None:
+    """Take these off, whoever has them."""
+    query = text("DELETE FROM work WHERE lane = :lane AND ref_id = ANY(CAST(:ids AS bigint[]))")
+    connection.execute(query, {"lane": lane, "ids": list(ref_ids)})
+
+
 def finish(connection: Connection, lane: str, tokens: Mapping[int, int]) -> set[int]:
     """Take rows {ref_id: token} off; those that were still ours."""
     query = text("""

@@ -111,8 +111,8 @@ UNDERSTANDING = (
     Guard(
         "join locks",
         "app/store/identities.py",
-        "SELECT pg_advisory_xact_lock(k) FROM unnest",
-        "SELECT k FROM unnest",
+        "        SELECT pg_advisory_xact_lock(k)\n",
+        "        SELECT k\n",
         (
             f"{PROCESS}::test_two_processes_that_each_hold_one_half_make_the_join_exactly_once",
             f"{PROCESS}::test_two_processes_of_which_one_holds_the_identity_release_what_the_other_tells",
@@ -140,7 +140,7 @@ UNDERSTANDING = (
     Guard(
         "a session id rides only near the checkout",
         "app/core/identity.py",
-        "if near or name not in OF_A_VISIT}",
+        "if near or name not in SESSION_IDS}",
         "if True}",
         ("tests/core/test_identity.py",),
     ),
@@ -258,7 +258,7 @@ ENGINE = (
     Guard(
         "what may have arrived is not sent twice where that is the setting",
         "app/deliver.py",
-        """case Retry(reason, unclear=True) if to.ambiguous == "drop":""",
+        "case Retry(reason, unclear=True) if to.at_most_once(row.payload):",
         "case Retry(reason, unclear=True) if False:",
         (
             "tests/test_deliver_once.py"
@@ -267,7 +267,7 @@ ENGINE = (
     ),
     Guard(
         "a replay past the dedupe window is refused",
-        "app/replay.py",
+        "app/history/replay.py",
         "window is not None and dead.age > window.total_seconds()",
         "False",
         (
@@ -304,4 +304,50 @@ ENGINE = (
         (f"{DOOR}::test_a_connection_whose_server_fell_silent_is_given_up_with_its_pool",),
     ),
 )
-GUARDS = (*INGRESS, *UNDERSTANDING, *EGRESS, *REDIS, *ENGINE)
+PEOPLE = "tests/test_privacy.py"
+WORDS = "tests/test_consent_and_conversions.py"
+VISITORS = (
+    Guard(
+        "what waits is stopped by a later refusal",
+        "app/deliver.py",
+        "    refused = _refused(lane, rows)",
+        "    refused: dict[int, tuple[str, str]] = {}",
+        (f"{WORDS}::test_what_is_not_sent_yet_is_stopped_by_a_later_refusal",),
+    ),
+    Guard(
+        "at one moment a refusal stands",
+        "app/core/consent.py",
+        "key=lambda each: (each[0], not each[1].to(purpose))",
+        "key=lambda each: (each[0], each[1].to(purpose))",
+        ("tests/core/test_consent.py",),
+    ),
+    Guard(
+        "a browser's id is one conversion's",
+        "app/store/conversions.py",
+        "return set(connection.execute(owners, asked).scalars()) & wanted.keys()",
+        "return set(wanted)",
+        (f"{WORDS}::test_an_event_id_that_comes_twice_is_the_firsts_and_the_second_is_warned_of",),
+    ),
+    Guard(
+        "history travels apart",
+        "app/deliver.py",
+        "if batch and (full or row.historical != batch[0].historical):",
+        "if batch and full:",
+        (f"{WORDS}::test_history_travels_in_requests_of_its_own",),
+    ),
+    Guard(
+        "only the properties that may leave do",
+        "app/release.py",
+        "properties=destination.leaving(event.properties)",
+        "properties=event.properties",
+        (f"{WORDS}::test_a_property_that_may_not_leave_is_in_no_payload",),
+    ),
+    Guard(
+        "a forgotten person stays forgotten",
+        "app/privacy/erased.py",
+        "    if not dead and not values:",
+        "    if True:",
+        (f"{PEOPLE}::test_nothing_of_a_forgotten_person_is_found_and_nothing_brings_them_back",),
+    ),
+)
+GUARDS = (*INGRESS, *UNDERSTANDING, *EGRESS, *REDIS, *ENGINE, *VISITORS)
