@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.core.facts import Fact, Link, PlanChange, Ref, Snapshot
+from app.core.reading import shapes
 from tests.core.stripe_objects import (
     ANNOUNCED,
     CREATED,
@@ -533,13 +534,9 @@ EVENTS = [
 
 
 def a_said(type_: str, **changes: Any) -> Link:
-    return a_link(
-        "sub_1",
-        customer="cus_1",
-        source="subscription.metadata",
-        anchor=type_ == "customer.subscription.created",
-        **changes,
-    )
+    created = type_ == "customer.subscription.created"
+    source, customer = "subscription.metadata", "cus_1" if created else None
+    return a_link("sub_1", customer=customer, source=source, anchor=created, **changes)
 
 
 @SUBSCRIPTIONS
@@ -550,9 +547,23 @@ def test_its_creation_anchors_the_ids_of_a_subscription_and_any_event_states_the
     reading = read(type_, sub(metadata=IDS, trial_end=CREATED))
     silent = read(type_, sub(metadata={"order": "7"}, trial_end=CREATED))
 
-    assert reading.links == (a_said(type_, ids=IDS),)
+    assert reading.links[0] == a_said(type_, ids=IDS)
     assert silent.links == (a_said(type_),), "it was heard to be silent"
     assert reading.refs == (Ref("sub_1", "cus_1", customer=True),)
+
+
+@SUBSCRIPTIONS
+def test_to_its_customer_it_speaks_when_it_begins_and_when_its_metadata_changes(sub: Any) -> None:
+    begun = shapes.subscription_start(sub())
+    again = read("customer.subscription.updated", sub(metadata=IDS), {"status": "trialing"})
+    changed = read(
+        "customer.subscription.updated", sub(metadata=IDS), {"metadata": {"user_id": "x"}}
+    )
+
+    own, theirs = again.links
+    assert (own.customer, theirs.objects, theirs.customer) == (None, ("cus_1",), None)
+    assert (theirs.ids, theirs.stated_at, theirs.anchor) == (IDS, begun, False)
+    assert [(link.customer, link.stated_at) for link in changed.links] == [("cus_1", own.stated_at)]
 
 
 @pytest.mark.parametrize("type_", EVENTS[-2:])

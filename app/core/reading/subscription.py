@@ -247,7 +247,7 @@ def _reading(
     subscription_id, buyer = shapes.text(subscription, "id"), shapes.customer(subscription)
     return Reading(
         facts=tuple(facts),
-        links=_links(subscription, announced, anchor=anchor),
+        links=_links(subscription, announced, previous, anchor=anchor),
         refs=(Ref(subscription_id, buyer, customer=True),) if buyer else (),
         snapshot=_snapshot(subscription, previous),
     )
@@ -274,16 +274,32 @@ def _snapshot(subscription: Json, previous: Json | None) -> Snapshot:
     )
 
 
-def _links(subscription: Json, announced: datetime, *, anchor: bool) -> tuple[Link, ...]:
-    """Its own word, silence included; others ask for what it said when it was created."""
-    return link_in(
-        shapes.metadata(subscription),
-        objects=(shapes.text(subscription, "id"),),
-        customer=shapes.customer(subscription),
-        source="subscription.metadata",
-        rank=1,
-        stated_at=announced,
-        completed_at=shapes.subscription_start(subscription),
-        anchor=anchor,
-        silent=True,
-    )
+def _links(
+    subscription: Json, announced: datetime, previous: Json | None, *, anchor: bool
+) -> tuple[Link, ...]:
+    """Its own word, silence included; others ask for what it said when it was created.
+
+    To its customer it speaks when it begins and when its metadata changes. Said again by a
+    renewal or its end it is no news: an older subscription would speak for a newer checkout.
+    """
+    own, customer = (shapes.text(subscription, "id"),), shapes.customer(subscription)
+    begun = shapes.subscription_start(subscription)
+    news = anchor or "metadata" in (previous or {})
+
+    def said(objects: tuple[str, ...], at: datetime, *, silent: bool) -> tuple[Link, ...]:
+        return link_in(
+            shapes.metadata(subscription),
+            objects=objects,
+            customer=customer if news else None,
+            source="subscription.metadata",
+            rank=1,
+            stated_at=at,
+            completed_at=begun,
+            anchor=anchor,
+            silent=silent,
+        )
+
+    links = said(own, announced, silent=True)
+    if news or customer is None:
+        return links
+    return (*links, *said((customer,), min(begun, announced), silent=False))
