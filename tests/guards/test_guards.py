@@ -1,6 +1,6 @@
 """Each guard is taken out of a copy of the project; its test must fail then.
 
-Here those whose tests need no stores and are a few; `python -m tests.guards` takes out all, in minutes.
+Here those whose tests need no stores and are a few; `python -m tests.guards` takes out all.
 """
 
 from collections.abc import Mapping

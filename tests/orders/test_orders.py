@@ -22,7 +22,7 @@ def test_any_life_in_any_order_comes_out_as_it_was_lived(here: Bench) -> None:
 
 
 _many_examples = hypothesis.settings(
-    max_examples=300,
+    max_examples=150,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
