@@ -56,6 +56,22 @@ NAMES = (
     "landing_page",
     "email_sha256",
 )
+# These name a person or a device; and what programs write for somebody they do not know. As an id
+# it would make one person of many.
+IDENTIFYING = frozenset(
+    {
+        *("user_id", "device_id", "amplitude_device_id", "amplitude_user_id", "ga_client_id"),
+        *("segment_anonymous_id", "mixpanel_device_id", "posthog_distinct_id"),
+    }
+)
+PLACEHOLDERS = frozenset(
+    {
+        *("0", "-1", "[]", "{}", "[object object]", "00000000-0000-0000-0000-000000000000"),
+        *("lmy47d", "anon", "anonymous", "guest", "n/a", "na", "nan", "nil", "none", "null"),
+        *("unknown", "distinct_id", "distinctid", "email", "id", "not_authenticated"),
+        *("true", "false", "undefined"),
+    }
+)
 # Who is logged in: the server's own session says so, never the browser.
 SERVER = ("user_id", "amplitude_user_id", "email_sha256")
 
@@ -165,6 +181,8 @@ def _checked(said: Mapping[str, object], dropped: dict[str, str]) -> dict[str, s
             dropped[name] = f"longer than {MAX_VALUE} characters"
         elif not value.isprintable():
             dropped[name] = "not printable"
+        elif name in IDENTIFYING and value.strip().lower() in PLACEHOLDERS:
+            dropped[name] = "stands for nobody"
         else:
             ours[PREFIX + name] = value
     return ours

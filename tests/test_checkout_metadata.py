@@ -210,7 +210,9 @@ ANY = st.one_of(st.text(), st.integers(), st.floats(), st.none(), st.lists(st.te
 
 @given(
     ids=st.dictionaries(st.one_of(st.sampled_from(NAMES), st.text()), ANY),
-    own=st.dictionaries(st.text("abc", min_size=1), st.text("abc", max_size=9), max_size=50),
+    own=st.dictionaries(
+        st.text("abc", min_size=1, max_size=40), st.text("abc", max_size=9), max_size=50
+    ),
     user_id=st.one_of(st.none(), st.text()),
 )
 def test_whatever_comes_stripe_takes_it_and_the_bridge_reads_it(
@@ -233,6 +235,8 @@ def test_whatever_comes_stripe_takes_it_and_the_bridge_reads_it(
 def test_its_names_are_those_that_the_bridge_reads() -> None:
     assert {*NAMES, *SERVER} == set(identity.NAMES)
     assert (checkout.PREFIX, checkout.MAX_VALUE) == (identity.PREFIX, identity.MAX_VALUE)
+    assert checkout.IDENTIFYING == identity.IDENTIFYING
+    assert checkout.PLACEHOLDERS == identity.PLACEHOLDERS
 
 
 def test_a_shop_needs_no_other_package() -> None:

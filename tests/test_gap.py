@@ -1,6 +1,7 @@
 """What never arrived: found in Stripe's event list and kept through the same door."""
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from app.history import gap
 from app.history.gap import Absent, Mended, Run, Timer, mend
 from app.history.listing import Pace, Stopped
 from app.local.stores import Stores
+from app.log import configure
 from app.process import process
 from app.settings import Settings
 from app.store.gaps import GAP_LOCK, alone
@@ -287,6 +289,7 @@ def timed(settings: Settings, stripe: FakeStripe) -> Settings:
 
 def ticked(engine: Engine, settings: Settings) -> list[dict[str, Any]]:
     """What a worker's timer says to the log."""
+    configure(logging.INFO)
     timer = Timer(engine, settings, threading.Event())
     with capture_logs() as logs:
         timer.tick()

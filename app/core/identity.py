@@ -74,7 +74,9 @@ def read_metadata(
         if isinstance(value, str) and 0 < len(value) <= MAX_VALUE and value.isprintable():
             found[name] = value
     ids = {
-        name: value for name, value in found.items() if name in IDS and not is_placeholder(value)
+        name: value
+        for name, value in found.items()
+        if name in IDS and not (name in IDENTIFYING and is_placeholder(value))
     }
     campaign = {name: value for name, value in found.items() if name in CAMPAIGN}
     return ids, campaign, found.get("consent")

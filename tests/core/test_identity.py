@@ -123,9 +123,9 @@ def test_whatever_the_metadata_only_printable_texts_of_our_names_come_out(
 
 @pytest.mark.parametrize("value", ["undefined", "NULL", " none ", "[object Object]", "0", "{}"])
 def test_what_a_script_writes_for_nobody_is_no_id(value: str) -> None:
-    said = {"user_id": value, "br_device_id": value, "session_id": value, "utm_source": value}
+    said = {"user_id": value, "br_device_id": value, "event_id": value, "utm_source": value}
 
-    assert read_metadata(said) == ({}, {"utm_source": value}, None)
+    assert read_metadata(said) == ({"event_id": value}, {"utm_source": value}, None)
 
 
 @pytest.mark.parametrize(

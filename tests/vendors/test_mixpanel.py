@@ -62,7 +62,7 @@ BAD: Sequence[tuple[str, dict[str, Any]]] = [
     *(("properties.distinct_id", each) for each in BAD_IDS),
     *(("properties.$insert_id", {"$insert_id": each}) for each in ("evt_1", "x" * 37, "", "null")),
     *(("properties.time", {"time": each}) for each in (0, "1740830400", 1740830400.5, None)),
-    ("properties.time", {"time": int(time.time()) + 4_000}),
+    ("properties.time", {"time": int(time.time()) + 90_000}),
     ("properties", {str(index): 0 for index in range(252)}),
     ("properties", {"text": "x" * 1_000_000}),
     ("properties.items", {"items": [0] * 255}),
