@@ -87,7 +87,8 @@ def owed_since(
     connection: Connection, settings: Settings, to: Destination, told: Sequence[Told]
 ) -> list[dict[str, Any]]:
     """The deliveries of analytics events that were released before, for a destination that was not
-    there then: rendered now, as history, under the same rules. Nothing is written of them."""
+    there then: rendered now, as history, under the same rules. They are not owed yet; only the
+    browser's ids of conversions may be claimed, in the caller's transaction."""
     only, now = replace(settings, destinations=(to,)), datetime.now(UTC)
     owed = _with_conversions(connection, settings, told)
     events = _events(connection, only, owed, _conversions(connection, owed))
