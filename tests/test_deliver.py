@@ -30,6 +30,7 @@ from app.demo.receiver import (
 from app.destinations.http import Http
 from app.destinations.judging import PROBE_AFTER, cut
 from app.drain import Drain
+from app.history.replay import Wanted, plan, replay
 from app.settings import Settings
 from app.store import deliveries, health, work
 from app.store.deliveries import SUSPECT
@@ -518,6 +519,25 @@ def test_what_may_have_arrived_is_not_sent_again_once_the_window_ended(
     assert states(engine) == {1: ("dead", "gave up after 7 days")}
     assert schedule(engine) == {}
     assert tools.snapshot().amplitude.distinct == 0
+
+
+def test_a_replayed_delivery_whose_turn_comes_after_the_window_is_not_sent(
+    engine: Engine, amplitude: Settings, tools: Receiver
+) -> None:
+    owe(engine, amplitude, 1, 2)
+    sql(engine, "DELETE FROM work")
+    sql(engine, "UPDATE deliveries SET state = 'dead', reason = '400 no'")
+    with engine.begin() as connection:
+        again = plan(connection, amplitude, Wanted(ids=["1"]))
+        anyway = plan(connection, amplitude, Wanted(ids=["2"], allow_duplicates=True))
+        replay(connection, again, who="tests", why="", asked={})
+        replay(connection, anyway, who="tests", why="", asked={})
+    sql(engine, "UPDATE deliveries SET created_at = created_at - interval '7 days'")
+
+    serve(engine, amplitude)
+
+    assert states(engine) == {1: ("dead", "gave up after 7 days"), 2: ("delivered", None)}
+    assert tools.snapshot().amplitude.distinct == 1
 
 
 # The breaker

@@ -39,6 +39,8 @@ from app.store.schema import metadata
 from app.store.sought import Deliveries
 from app.store.webhook_events import keep, process_again
 
+AMPLITUDE = frozenset({"amplitude"})  # whose dedupe window is looked at again
+
 
 @pytest.fixture
 def told(engine: Engine, with_destinations: Callable[..., Settings]) -> Settings:
@@ -98,7 +100,7 @@ def test_a_dead_delivery_inside_the_window_is_due_again(engine: Engine, told: Se
         rows = replay(connection, planned, who="tests", why="", asked={})
         work = connection.execute(text("SELECT lane, ref_id FROM work")).all()
 
-    assert planned == Plan(webhook_events=[], deliveries=[number], too_late=[])
+    assert planned == Plan(webhook_events=[], deliveries=[number], too_late=[], windowed=AMPLITUDE)
     assert (rows, [tuple(row) for row in work]) == (1, [("to:amplitude", number)])
 
 
@@ -111,7 +113,9 @@ def test_a_dead_delivery_past_the_window_is_refused_unless_duplicates_are_allowe
         planned = plan(connection, told, Wanted(dead=True))
         allowed = plan(connection, told, Wanted(dead=True, allow_duplicates=True))
 
-    assert planned == Plan(webhook_events=[], deliveries=[webhook], too_late=[amplitude])
+    assert planned == Plan(
+        webhook_events=[], deliveries=[webhook], too_late=[amplitude], windowed=AMPLITUDE
+    )
     assert sorted(allowed.deliveries) == sorted([amplitude, webhook])
 
 
@@ -246,7 +250,9 @@ def test_what_cannot_be_done_again_is_counted_and_left_out(engine: Engine, told:
     sent = selected(engine, fewer, dead=True)
 
     assert (events.erased, events.webhook_events[0]) == (2, 3)
-    assert sent == Plan(webhook_events=[], deliveries=[dead(engine, left)], too_late=[], unset=1)
+    assert sent == Plan(
+        webhook_events=[], deliveries=[dead(engine, left)], too_late=[], windowed=AMPLITUDE, unset=1
+    )
 
 
 @pytest.mark.parametrize(

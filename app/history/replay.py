@@ -70,12 +70,14 @@ class Wanted:
 class Plan:
     """What would be done again. `too_late`: deliveries past their destination's dedupe window, or
     dropped because they may have arrived; left out because one that did would count twice.
+    `windowed`: destinations whose window is looked at again when each delivery's turn comes.
     `erased` webhook events have nothing left to read; `unset` deliveries are to destinations that
     are set no more. `more`: the limit left others out."""
 
     webhook_events: Sequence[int]
     deliveries: Sequence[int]
     too_late: Sequence[int]
+    windowed: frozenset[str] = frozenset()
     erased: int = 0
     unset: int = 0
     more: bool = False
@@ -107,6 +109,7 @@ def plan(connection: Connection, settings: Settings, wanted: Wanted) -> Plan:
         webhook_events=[one.id for one in events if not one.erased],
         deliveries=[one.id for one in set_ if one.id not in set(late)],
         too_late=late,
+        windowed=frozenset() if wanted.allow_duplicates else _windowed(set_, windows),
         erased=sum(one.erased for one in events),
         unset=len(found) - len(set_),
         more=more,
@@ -155,6 +158,10 @@ def _filtered(
     return events, found
 
 
+def _windowed(found: Sequence[Found], windows: Mapping[str, timedelta | None]) -> frozenset[str]:
+    return frozenset(one.destination for one in found if windows[one.destination])
+
+
 def _may_double(dead: Found, windows: Mapping[str, timedelta | None]) -> bool:
     if dead.state != DEAD:
         return False  # its worker looks at that
@@ -176,7 +183,7 @@ def replay(
     """Put it to work, so many a second of each kind, and write the audit line, in the caller's
     transaction; how many rows."""
     rows = webhook_events.process_again(connection, planned.webhook_events, rate)
-    rows += deliveries.retry(connection, planned.deliveries, rate)
+    rows += deliveries.retry(connection, planned.deliveries, rate, planned.windowed)
     audit.note(connection, who, "replay", why, asked, rows)
     return rows
 

@@ -1,6 +1,6 @@
 """Deliveries and their attempts: what each destination is owed, and how far that got."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -252,17 +252,25 @@ WITH asked AS (
     FROM asked a WHERE a.state = 'pending' AND w.lane = 'to:' || a.destination AND w.ref_id = a.id
       AND NOT w.leased RETURNING w.ref_id
 ), put AS (
-    INSERT INTO work (lane, ref_id, due_at) SELECT 'to:' || destination, id, due_at FROM again
+    INSERT INTO work (lane, ref_id, due_at, attempts)
+    SELECT 'to:' || destination, id, due_at,
+           (destination = ANY(CAST(:windowed AS text[])))::int FROM again
     ON CONFLICT DO NOTHING
 )
 SELECT (SELECT count(*) FROM again) + (SELECT count(*) FROM sooner)
 """)
 
 
-def retry(connection: Connection, ids: Sequence[int], rate: float | None = None) -> int:
+def retry(
+    connection: Connection,
+    ids: Sequence[int],
+    rate: float | None = None,
+    windowed: Collection[str] = (),
+) -> int:
     """Send dead deliveries again, with the same payload and dedupe id, and waiting ones now rather
-    than at their next try; how many. `rate`: so many a second."""
-    values = {"ids": sorted(ids), "pause": 1 / rate if rate else 0.0}
+    than at their next try; how many. `rate`: so many a second. Those to `windowed` destinations
+    count as tried before, so that their worker looks at their age once more."""
+    values = {"ids": sorted(ids), "pause": 1 / rate if rate else 0.0, "windowed": list(windowed)}
     return int(connection.execute(RETRY, values).scalar_one())
 
 
