@@ -8,8 +8,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from threading import Event
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import requests
 import typer
@@ -29,17 +32,22 @@ from app.cli.room import (
     stop,
 )
 from app.cli.run import Stack, stack
+from app.core.reconcile.rows import Period
 from app.core.signature import sign
+from app.demo import balance
 from app.demo.receiver import AMPLITUDE_KEY, WEBHOOK_SECRET, Receiver, receiver
 from app.demo.saas import Story, Webhook, simulate
+from app.finance.reconcile import Asked, Report, reconcile
+from app.finance.snapshot import File, by_csv
 from app.local.supervise import stop_signals
-from app.settings import Settings, load_from_environment
+from app.settings import Settings, load, load_from_environment
 from app.store import browse
 from app.store.db import make_engine
 
 SENDERS = 8  # posts at a time, as Stripe would
 READY = 60.0  # seconds until the web server must answer
 PATIENCE = 180.0  # seconds until all must be delivered
+BALANCE = "balance.csv"  # Stripe's itemized report, in the demo's folder
 HOLD = 5  # seconds; the nameless customer's events need not wait a quarter of an hour here
 
 
@@ -55,7 +63,8 @@ def demo(
     """Start everything, let a simulated SaaS live half a year, and compare the sums.
 
     Needs no account: Postgres, Valkey, web server and worker are real; only Stripe and the
-    analytics tools are stand-ins on this machine.
+    analytics tools are stand-ins on this machine. Then Stripe's balance reports of the same half
+    year are reconciled with the ledger and with what was delivered.
     """
     settings = _demo_settings()
     screen.print(f"Simulating half a year of a SaaS with {customers:,} customers (seed {seed}) ...")
@@ -70,9 +79,9 @@ def demo(
         run.callback(engine.dispose)
         _wait_until_ready(up, stopping)
         _refuse_used_database(engine)
-        agrees = _live(story, up, engine, tools, local_secret(settings).value, stopping)
+        agrees = _live(story, up, engine, tools, settings, stopping)
         if keep_running and not stopping.is_set():
-            _linger(up, settings, stopping)
+            _linger(up, story, settings, stopping)
         elif not stopping.is_set():
             screen.print("Look further: bridge demo --keep-running, or bridge dev for real use.")
     if stopping.is_set() and not keep_running:
@@ -82,20 +91,49 @@ def demo(
 
 
 def _live(
-    story: Story, up: Stack, engine: Engine, tools: Receiver, secret: str, stopping: Event
+    story: Story,
+    up: Stack,
+    engine: Engine,
+    tools: Receiver,
+    settings: Settings,
+    stopping: Event,
 ) -> bool:
-    took = _post_all(story, up, secret, stopping)
+    took = _post_all(story, up, local_secret(settings).value, stopping)
     waited = _wait_until_delivered(engine, stopping)
     if stopping.is_set():
         return False
-    return report(engine, story, tools.snapshot(), posting=took, delivering=waited)
+    reconciled = _reconciled(story, engine, tools, settings.data_dir / BALANCE)
+    received = tools.snapshot()
+    return report(engine, story, received, reconciled, posting=took, delivering=waited)
 
 
-def _linger(up: Stack, settings: Settings, stopping: Event) -> None:
+def _reconciled(story: Story, engine: Engine, tools: Receiver, path: Path) -> Report:
+    """What `bridge reconcile` says of the days that have ended; Stripe's report stays at `path`."""
+    now = datetime.now(UTC)
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    path.write_bytes(balance.itemized(story.emissions))
+    sums = File("summary.csv", balance.summary(story.emissions, today))
+    period = Period(start=_first_day(story), end=today.date(), zone=ZoneInfo("UTC"))
+    asked = Asked(period=period, account="", livemode=False, who="demo", now=now)
+    snapshot = by_csv(File(path.name, path.read_bytes()), [sums], period, now)
+    return reconcile(engine, load(_environment(tools)), asked, snapshot)
+
+
+def _first_day(story: Story) -> date:
+    return datetime.fromtimestamp(min(one.created for one in story.emissions), UTC).date()
+
+
+def _linger(up: Stack, story: Story, settings: Settings, stopping: Event) -> None:
     look = f"BRIDGE_DATA_DIR={shlex.quote(str(settings.data_dir))} .venv/bin/bridge"
+    month = _first_day(story).replace(day=1)
+    days = f"--from {month} --to {(month + timedelta(days=31)).replace(day=1)}"
     screen.print(f"\nLeft running at {up.url}; Ctrl-C stops it. From another terminal:")
-    for verb in ("events", "deliveries", "trigger invoice.paid", "events --type refund.created"):
-        screen.print(f"  {look} {verb}")
+    for verb in (
+        *("events", "deliveries", "trigger invoice.paid", "events --type refund.created"),
+        f"reconcile {days} --test {shlex.quote(str(settings.data_dir / BALANCE))}",
+        f"revenue close {month:%Y-%m} --test",
+    ):
+        screen.print(f"  {look} {verb}", soft_wrap=True)
     up.children.wait(stopping)
 
 

@@ -11,6 +11,7 @@ from app.cli.room import screen, table
 from app.core.money import Money
 from app.demo.receiver import ReceiverTotals
 from app.demo.saas import Expected, Story
+from app.finance.reconcile import Report
 from app.store import browse, ledger
 
 
@@ -28,7 +29,13 @@ class Line:
 
 
 def report(
-    engine: Engine, story: Story, received: ReceiverTotals, *, posting: float, delivering: float
+    engine: Engine,
+    story: Story,
+    received: ReceiverTotals,
+    reconciled: Report,
+    *,
+    posting: float,
+    delivering: float,
 ) -> bool:
     """Print the tables; True if everything agrees. Times are seconds."""
     with engine.connect() as connection:
@@ -51,6 +58,7 @@ def report(
             found=f"{sum(row['payments'] for row in loose)}",
         ),
         Line(what="defects that the tools saw", expected="0", found=f"{_defects(received)}"),
+        *_balance(reconciled),
     ]
     rows = [
         [line.what, line.expected, line.found, "yes" if line.agrees else "NO"] for line in lines
@@ -58,7 +66,7 @@ def report(
     table("The simulator's sums and what came out", ["", "simulator", "found", "agrees"], rows)
     agrees = all(line.agrees for line in lines)
     verdict = "[bold green]yes[/bold green]" if agrees else "[bold red]NO[/bold red]"
-    screen.print(f"\nledger = delivered: {verdict}\n")
+    screen.print(f"\nStripe = ledger = delivered: {verdict}\n")
     return agrees
 
 
@@ -102,6 +110,19 @@ def _names(
         counts.append(received.webhook.counts.get(name, 0))
         found = f"{counts[0]:,}" if len(set(counts)) == 1 else " / ".join(map(str, counts))
         yield Line(what=escape(name), expected=f"{expected.get(name, 0):,}", found=found)
+
+
+def _balance(found: Report) -> Iterator[Line]:
+    """Stripe's own reports on the balance, by `bridge reconcile`, until yesterday."""
+    matched = sum(len(one.transactions) for one in found.results if one.kind == "matched")
+    expected = sum(one.count for one in (found.snapshot.summary or ({}, {}))[0].values())
+    what = "Stripe's transactions matched"
+    yield Line(what=what, expected=f"{expected:,}", found=f"{matched:,}")
+    wrong = sum(not one.explained for one in found.results)
+    wrong += sum(check.foots is False for check in found.checks)
+    yield Line(what="  differences, to the cent", expected="0", found=f"{wrong:,}")
+    told = "yes" if found.told.agrees else "NO"
+    yield Line(what="  every destination told the same", expected="yes", found=told)
 
 
 def _defects(received: ReceiverTotals) -> int:

@@ -51,9 +51,11 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """`webhooks` in the order in which they are to be posted, which is not Stripe's order."""
+    """`webhooks` in the order in which they are to be posted, which is not Stripe's order;
+    `emissions` are what they tell, each once."""
 
     webhooks: list[Webhook]
+    emissions: list[Emission]
     expected: Expected
 
 
@@ -72,7 +74,8 @@ def simulate(*, seed: int, customers: int, now: int, livemode: bool = False) -> 
     webhooks = _posted(rng, emissions)
     duplicates = len(webhooks) - len(emissions)
     nameless = 1 if customers else 0
-    return Story(webhooks=webhooks, expected=_sums(moments, len(emissions), duplicates, nameless))
+    expected = _sums(moments, len(emissions), duplicates, nameless)
+    return Story(webhooks=webhooks, emissions=emissions, expected=expected)
 
 
 def _kinds(rng: Random, customers: int) -> list[Kind]:

@@ -9,6 +9,7 @@ import app.demo
 
 FILES = sorted(Path(app.demo.__file__).parent.glob("*.py"))
 OF_THE_STORY = (
+    "balance",
     "books",
     "catalogue",
     "checkout",
