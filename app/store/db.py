@@ -30,10 +30,12 @@ def make_engine(
     `statement_timeout` is in milliseconds, 0 for none. A server that hangs does not observe it:
     one that says nothing for `GRACE` longer is given up, with all connections of the pool.
     `synchronous_commit` is set on every connection, whatever the role's default: a 2xx to Stripe
-    rests on it.
+    rests on it. So is the isolation level: whoever waited for an advisory lock must then see what
+    the one before wrote.
     """
     settings = {
         "synchronous_commit": "on",
+        "default_transaction_isolation": r"read\ committed",
         "statement_timeout": str(statement_timeout),
         "lock_timeout": str(min(statement_timeout, 10_000) if statement_timeout else 0),
         "idle_in_transaction_session_timeout": "30000",
