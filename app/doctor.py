@@ -12,7 +12,7 @@ from app.queue import connect
 from app.settings import Settings
 from app.store import ledger
 from app.store.db import make_engine
-from app.store.migrate import head, revision
+from app.store.migrate import get_reporting_zone, head, revision
 
 __all__ = ["Finding", "examine"]
 
@@ -43,6 +43,7 @@ def _database(settings: Settings, url: str | None) -> Iterator[Finding]:
             yield from _postgres(connection)
             if revision(connection) == head():
                 yield from _payments(settings, connection)
+                yield _zone(settings, connection)
                 yield from contract.secrets(settings, connection)
                 yield from contract.mode_of_events(settings, connection)
     except SQLAlchemyError as error:
@@ -91,6 +92,15 @@ def _payments(settings: Settings, connection: Connection) -> Iterator[Finding]:
         yield Finding("Payments that nobody claims, for more than an hour", "doubtful", advice)
     else:
         yield Finding("Every captured payment is claimed", "fine")
+
+
+def _zone(settings: Settings, connection: Connection) -> Finding:
+    found = get_reporting_zone(connection)
+    if found == settings.timezone:
+        return Finding(f"Ledger and views count days of {found}", "fine")
+    advice = "The ledger's days and the views' differ until `bridge migrate` is run with this zone."
+    what = f"BRIDGE_TIMEZONE is {settings.timezone}, the views count days of {found}"
+    return Finding(what, "wrong", advice)
 
 
 def _redis(url: str | None) -> Iterator[Finding]:

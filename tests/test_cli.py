@@ -139,6 +139,24 @@ def test_doctor_names_what_is_missing_and_what_to_do(tmp_path: Path, env: dict[s
     assert done.returncode == 0
 
 
+def test_doctor_says_that_the_ledger_and_the_views_count_other_days(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    told = {"BRIDGE_TIMEZONE": "Europe/Berlin"}
+    before = bridge("doctor", "--json", env=env | told, cwd=tmp_path)
+    bridge("migrate", env=env | told, cwd=tmp_path)
+    after = bridge("doctor", "--json", env=env | told, cwd=tmp_path)
+    bridge("migrate", env=env, cwd=tmp_path)
+
+    wrong = "BRIDGE_TIMEZONE is Europe/Berlin, the views count days of UTC"
+    states = [
+        {one["check"]: one["state"] for one in json.loads(done.stdout) if "days" in one["check"]}
+        for done in (before, after)
+    ]
+    assert states == [{wrong: "wrong"}, {"Ledger and views count days of Europe/Berlin": "fine"}]
+    assert (before.returncode, after.returncode) == (1, 0)
+
+
 def test_config_shows_no_secret(tmp_path: Path, env: dict[str, str]) -> None:
     env["BRIDGE_DEST_WEBHOOK_URL"] = "https://example.com/hooks/planted-token"
     env["BRIDGE_DEST_WEBHOOK_SECRET"] = WEBHOOK_SECRET

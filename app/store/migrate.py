@@ -51,6 +51,12 @@ def set_reporting_zone(connection: Connection, timezone: str) -> None:
     )
 
 
+def get_reporting_zone(connection: Connection) -> str:
+    """The zone in which views count days and months."""
+    query = text("SELECT coalesce(max(timezone), 'UTC') FROM reporting_zone")
+    return str(connection.execute(query).scalar_one())
+
+
 def add_partitions(connection: Connection, today: date, months: int) -> None:
     """A partition of webhook_events for this month and so many after it, where none is.
 
