@@ -96,7 +96,7 @@ def test_a_difference_is_exit_code_1_with_the_next_command(
 
     assert done.exit_code == 1
     assert "duplicate_in_ledger payment" in done.stdout
-    assert "1 differences." in done.stdout
+    assert "1 difference." in done.stdout
 
 
 @pytest.mark.parametrize(

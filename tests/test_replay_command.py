@@ -183,3 +183,10 @@ def test_times_are_as_people_write_them() -> None:
     for wrong in ("", "2", "two hours", "-2h", "2026-13-01", "999999w"):
         with pytest.raises(typer.BadParameter):
             moment(wrong, now)
+
+
+def test_a_filter_that_nothing_matches_says_so(typed: Typed) -> None:
+    done = typed("replay", "--type", "no.such", "--yes")
+
+    words = "Nothing matches. See: bridge events, bridge deliveries list\n"
+    assert (done.exit_code, done.stdout) == (0, words)

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
-from app.cli.differences import count
 from app.cli.moments import moment
 from app.cli.replay import (
     LIMIT,
@@ -29,6 +28,7 @@ from app.cli.room import (
     as_json,
     complain,
     confirm,
+    count,
     database,
     listing,
     screen,

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from app.cli.room import screen, show, table
+from app.cli.room import count, screen, show, table
 from app.history.rehearse import Change, Kind, Rehearsal, What
 
 SHOWN = 50  # of each on a screen; --json has them all
@@ -15,11 +15,6 @@ MANY: Mapping[What, str] = {
     "analytics event": "analytics events",
 }
 KINDS: tuple[Kind, ...] = ("new", "changed", "gone")
-
-
-def count(found: int, one: str, many: str | None = None) -> str:
-    """A number with its noun."""
-    return f"{found:,} {one if found == 1 else many or one + 's'}"
 
 
 def as_plain(found: Rehearsal) -> dict[str, Any]:

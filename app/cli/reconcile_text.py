@@ -6,11 +6,11 @@ from typing import Any
 
 from rich.markup import escape
 
-from app.cli.room import screen, show, table
+from app.cli.reconcile_legs import next_of_delivery, print_browser, print_delivered
+from app.cli.room import count, screen, show, table
 from app.core.money import Money
 from app.core.reconcile.results import Result, classes, totals
 from app.core.reconcile.rows import plain
-from app.core.reconcile.told import Completeness, Sum
 from app.finance.reconcile import Report
 
 BIGGEST = 10  # differences that are named on the screen
@@ -42,8 +42,8 @@ def print_report(report: Report) -> None:
     _table("Classes", columns, found)
     _biggest(report)
     _footing(report)
-    _delivered(report)
-    _browser(report)
+    print_delivered(report)
+    print_browser(report)
     _verdict(report)
 
 
@@ -107,8 +107,8 @@ def _next_steps(found: Iterable[Result]) -> None:
     """Each once, on a line of its own, so that it can be copied."""
     steps = Counter(one.next_step for one in found if one.next_step)
     screen.print("[bold]What to do[/bold], and for how many of them:")
-    for step, count in steps.most_common(STEPS):
-        screen.print(f"{count:>6,}  {escape(show(step))}")
+    for step, number in steps.most_common(STEPS):
+        screen.print(f"{number:>6,}  {escape(show(step))}")
     if len(steps) > STEPS:
         screen.print(f"        and {len(steps) - STEPS:,} more")
 
@@ -125,67 +125,21 @@ def _footing(report: Report) -> None:
             screen.print(f"not checked: {escape(of)}: {one.note}")
 
 
-def _delivered(report: Report) -> None:
-    rows = []
-    for (name, currency), place in sorted(report.told.destinations.items()):
-        states = [
-            f"{state} {_counted(one, currency)}" for state, one in sorted(place.states.items())
-        ]
-        wrong = f"{place.wrong:,} WRONG" if place.wrong else "as owed"
-        wrong += f", {place.unsaid:,} not known" if place.unsaid else ""
-        owed = _counted(place.owed, currency)
-        rows.append([name, owed, "; ".join(states), wrong, next_of_delivery(name, place)])
-    columns = ["destination", "owed", "of it", "amounts told", "next"]
-    _table("Ledger and destinations", columns, rows)
-    for (state, currency), one in sorted(report.told.untold.items()):
-        screen.print(escape(show(f"told to nobody: {state}: {_counted(one, currency)}")))
-
-
-def next_of_delivery(name: str, place: Completeness) -> str:
-    """What to do where a destination was not told what the ledger has."""
-    if "dead" in place.states:
-        return f"bridge replay --destination {name}"
-    return "--csv DIR lists the wrong amounts" if place.wrong else ""
-
-
-def _counted(one: Sum, currency: str) -> str:
-    return f"{one.count:,} ({Money(one.minor, currency)})"
-
-
-def _browser(report: Report) -> None:
-    if report.lost is None:
-        return
-    ours, theirs = (sum(getattr(one, name) for one in report.lost) for name in ("ours", "browser"))
-    by_channel: dict[str, list[int]] = {}
-    for one in report.lost:
-        counts = by_channel.setdefault(one.channel, [0, 0])
-        counts[0] += one.ours
-        counts[1] += one.browser
-    rows = [
-        [name, f"{mine:,}", f"{seen:,}", f"{mine - seen:,}", _percent(mine - seen, mine)]
-        for name, (mine, seen) in sorted(by_channel.items())
-    ]
-    _table("What the browser lost", ["channel", "ours", "browser", "lost", "%"], rows)
-    screen.print(
-        f"In all: {ours - theirs:,} of {ours:,} conversions ({_percent(ours - theirs, ours)})"
-    )
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "-"
-
-
 def _verdict(report: Report) -> None:
     open_ = sum(not one.explained for one in report.results)
+    unsaid = sum(place.unsaid for place in report.told.destinations.values())
     if report.agrees and report.verdict == "clean":
         screen.print("[bold green]Stripe = ledger = delivered[/bold green], as far as it was owed.")
+        if unsaid:
+            those = "their destinations are not set here, or do not say amounts"
+            screen.print(f"Amounts of {unsaid:,} deliveries were not compared: {those}.")
     elif report.agrees:
         screen.print(
             "[bold yellow]All that is there agrees; the source is incomplete.[/bold yellow]"
         )
     else:
         told = "" if report.told.agrees else " What destinations were told differs: see above."
-        screen.print(f"[bold red]{open_:,} differences.[/bold red]{told}")
+        screen.print(f"[bold red]{count(open_, 'difference')}.[/bold red]{told}")
 
 
 def as_plain(report: Report) -> dict[str, Any]:

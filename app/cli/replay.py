@@ -8,7 +8,7 @@ import typer
 from sqlalchemy import Engine
 
 from app.cli.demo import progress as bar_of
-from app.cli.differences import as_plain, count, print_differences
+from app.cli.differences import as_plain, print_differences
 from app.cli.moments import HELP, moment
 from app.cli.room import (
     FAILURES,
@@ -17,6 +17,7 @@ from app.cli.room import (
     as_json,
     complain,
     confirm,
+    count,
     database_url,
     knock,
     screen,
@@ -157,6 +158,9 @@ def _planned(engine: Engine, settings: Settings, wanted: Wanted) -> Plan:
 
 
 def _say(planned: Plan, wanted: Wanted) -> None:
+    if planned.empty and not (planned.too_late or planned.erased or planned.unset):
+        screen.print("Nothing matches. See: bridge events, bridge deliveries list")
+        return
     events = count(len(planned.webhook_events), "webhook event")
     sent = count(len(planned.deliveries), "delivery", "deliveries")
     screen.print(f"{events} to process again, {sent} to send again.")

@@ -174,3 +174,8 @@ def listing(
     else:
         rows = [[cell(row) for cell in columns.values()] for row in found]
         table(title, list(columns), rows)
+
+
+def count(found: int, one: str, many: str | None = None) -> str:
+    """A number with its noun."""
+    return f"{found:,} {one if found == 1 else many or one + 's'}"
