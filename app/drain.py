@@ -13,10 +13,11 @@ import structlog
 from sqlalchemy import Engine
 
 from app.ask import ask
-from app.deliver import DEADLINE, Lane, deliver
+from app.deliver import DEADLINE, deliver
 from app.destinations.base import Destination, Transport
 from app.destinations.transports import open_transport
 from app.hydrate import hydrate
+from app.lane import Lane
 from app.measure import measure
 from app.process import process
 from app.release import release_ended_holds

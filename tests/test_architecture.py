@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted([*(ROOT / "app").rglob("*.py"), *(ROOT / "workers").rglob("*.py")])
 
 SETTINGS = {"app.settings", "app.settings.environment", "app.settings.forms"}
-ACTIONS = {"app.process", "app.release", "app.deliver", "app.drain", "app.link", "app.slots"}
+ACTIONS = {"app.process", "app.release", "app.deliver", "app.lane", "app.finish", "app.drain"}
+ACTIONS |= {"app.link", "app.slots"}
 ACTIONS |= {"app.measure", "app.hydrate", "app.ask", "app.contract"}
 ACTIONS |= {"app.finance", "app.history", "app.privacy"}  # families of them
 PLACES = {"app.core", "app.store", "app.destinations", *SETTINGS}

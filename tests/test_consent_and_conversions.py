@@ -15,10 +15,11 @@ from sqlalchemy import Engine, text
 
 from app.core.analytics import AnalyticsEvent, analytics_event_id, dedupe_id
 from app.core.outcome import Delivered, Outcome
-from app.deliver import Lane, deliver
+from app.deliver import deliver
 from app.demo.receiver import WEBHOOK_SECRET, Receiver, receiver
 from app.destinations.base import Destination, Payload, Request, Response
 from app.destinations.http import Http
+from app.lane import Lane
 from app.process import process
 from app.settings import Settings
 from app.store.conversions import claim

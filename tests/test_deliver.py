@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from app.core.analytics import AnalyticsEvent, Identity, dedupe_id
 from app.core.money import Money
-from app.deliver import LEASE, PROBE, Lane, deliver
+from app.deliver import LEASE, deliver
 from app.demo.receiver import (
     AMPLITUDE_KEY,
     WEBHOOK_SECRET,
@@ -30,7 +30,9 @@ from app.demo.receiver import (
 from app.destinations.http import Http
 from app.destinations.judging import PROBE_AFTER, cut
 from app.drain import Drain
+from app.finish import PROBE
 from app.history.replay import Wanted, plan, replay
+from app.lane import Lane
 from app.settings import Settings
 from app.store import deliveries, health, work
 from app.store.deliveries import SUSPECT

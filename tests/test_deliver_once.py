@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import Engine
 
 from app.core.outcome import Outcome
-from app.deliver import LEASE, POISON, Lane, deliver
+from app.deliver import LEASE, POISON, deliver
 from app.demo.receiver import AMPLITUDE_KEY, WEBHOOK_SECRET, Misbehaviour, Post, Receiver, receiver
 from app.destinations.base import Payload, Response
 from app.destinations.http import Http
 from app.destinations.webhook import Webhook
+from app.lane import Lane
 from app.settings import Settings
 from app.store import deliveries, health, work
 from tests.test_deliver import (

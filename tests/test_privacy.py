@@ -21,11 +21,12 @@ from typer.testing import CliRunner, Result
 
 from app.cli import cli as bridge_cli
 from app.core.outcome import Delivered, Outcome
-from app.deliver import Lane, deliver
+from app.deliver import deliver
 from app.destinations.base import Destination, Payload, Request, Response
 from app.destinations.http import Http
 from app.destinations.webhook import Webhook
 from app.history.catch_up import CaughtUp, catch_up
+from app.lane import Lane
 from app.link import Forgotten, link
 from app.privacy.find import Asked, NobodyKnown, find, plan
 from app.privacy.forget import Answer, Underway, forget
@@ -442,7 +443,7 @@ def test_what_a_frozen_worker_writes_down_later_names_nobody(
 
     _, crm = told.destinations
     with pytest.MonkeyPatch.context() as patch, closing(Http(allow_local=True)) as http:
-        patch.setattr("app.deliver.reach", freeze)
+        patch.setattr("app.finish.reach", freeze)
         worker = threading.Thread(target=deliver, args=(Lane(engine, crm, http),))
         worker.start()
         assert posted.wait(20)

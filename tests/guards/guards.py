@@ -244,7 +244,7 @@ ENGINE = (
     Guard(
         "no POST begins that could outlast its lease",
         "app/deliver.py",
-        "if lane.stopping() or lane._ends - now < 2 * DEADLINE:",
+        "if lane.stopping() or lane.ends - now < 2 * DEADLINE:",
         "if lane.stopping():",
         ("tests/test_deliver_once.py::test_no_post_begins_that_could_outlast_the_lease",),
     ),
@@ -257,7 +257,7 @@ ENGINE = (
     ),
     Guard(
         "what may have arrived is not sent twice where that is the setting",
-        "app/deliver.py",
+        "app/finish.py",
         "case Retry(reason, unclear=True) if to.at_most_once(row.payload):",
         "case Retry(reason, unclear=True) if False:",
         (
