@@ -8,6 +8,10 @@ from tests.guards.run import SOME_FAILED, copy, outcome, without
 
 def main(words: str) -> int:
     wanted = [guard for guard in GUARDS if words in guard.name]
+    if not wanted:
+        names = "\n".join(f"  {guard.name}" for guard in GUARDS)
+        sys.stderr.write(f"No guard's name has {words!r}. There are:\n{names}\n")
+        return 2
     untested = 0
     with copy() as project:
         for number, guard in enumerate(wanted, 1):
