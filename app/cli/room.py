@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import orjson
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -135,15 +137,46 @@ def as_json(value: object) -> None:
     )
 
 
+# A number, perhaps with its unit or currency.
+NUMBER = re.compile(r"-?[0-9][0-9,]*(\.[0-9]+)?( ?%| [A-Z]{3}| s)?")
+FOLDED = 12  # characters of a text below which it is not folded
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A readable table; numbers stand right. Cells are text, never markup."""
-    numeric = {i for i in range(len(columns)) if all(isinstance(row[i], int) for row in rows)}
+    """A readable table; numbers stand right. Cells are text, never markup. Only texts with blanks
+    are folded: where the others do not fit beside each other, a row is a block of lines."""
+    cells = [[show(cell) for cell in row] for row in rows]
     grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for i, column in enumerate(columns):
-        grid.add_column(column, justify="right" if i in numeric else "left", overflow="fold")
+    needed = 1
+    for column, those in zip(columns, zip(*cells, strict=True), strict=True):
+        numeric = all(one == "-" or NUMBER.fullmatch(one) for one in those)
+        whole = numeric or not any(" " in one for one in those)
+        widest = max(map(cell_len, those))
+        least = max([widest if whole else min(widest, FOLDED), *map(cell_len, column.split())])
+        needed += least + 3
+        grid.add_column(
+            column,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            min_width=least,
+            no_wrap=whole and widest >= cell_len(column),
+        )
+    for row in cells:
+        grid.add_row(*map(escape, row))
+    if needed <= screen.width:
+        screen.print(grid)
+    else:
+        _blocks(title, columns, cells)
+
+
+def _blocks(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Line by line what does not fit side by side."""
+    width = max(map(cell_len, columns))
+    screen.print(f"[bold]{escape(title)}[/bold]")
     for row in rows:
-        grid.add_row(*(escape(show(cell)) for cell in row))
-    screen.print(grid)
+        for column, cell in zip(columns, row, strict=True):
+            screen.print(f"  {escape(column):<{width}}  {escape(cell)}")
+        screen.print()
 
 
 def show(cell: object) -> str:
