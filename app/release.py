@@ -3,22 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import Any
 from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection, Engine
 
-from app.core.analytics import AnalyticsEvent, dedupe_id
-from app.core.consent import Consent
 from app.core.facts import Link
-from app.core.money import Money
-from app.core.outcome import Skipped
-from app.core.profile import with_tenure
-from app.core.settle import CONVERSIONS, Known, Rules, Settled, awaited_prices, settle
-from app.core.taxonomy import allowed
+from app.core.settle import CONVERSIONS, Known, Rules, awaited_prices, settle
 from app.destinations.base import Destination
+from app.owe import events_of, owed_of, with_profiles
 from app.settings import Settings
 from app.store import (
     analytics_events,
@@ -27,14 +21,12 @@ from app.store import (
     deliveries,
     identities,
     ledger,
-    profiles,
     subscriptions,
 )
 from app.store.analytics_events import Told
 from app.store.identities import Refs, Scoped
 
 BATCH = 200
-HISTORICAL = timedelta(hours=48)  # told later than that, it is history: PostHog's own line
 EVENT_ID_REPEATED = "its event_id is that of an earlier conversion, so it has our own id"
 Trials = set[tuple[datetime, datetime | None]]  # when it was said, and the trial's end
 
@@ -77,10 +69,10 @@ def release(
     analytics_events.wait(connection, _waits([*new, *old], known))
     owed = [one for one in (*new, *old) if one.settled and not one.settled.withheld]
     told_by_browser = _conversions(connection, owed)
-    events = _events(connection, settings, owed, told_by_browser)
-    events = _with_profiles(connection, settings, owed, events, known)
+    events = events_of(settings, owed, told_by_browser)
+    events = with_profiles(connection, settings, owed, events, known)
     pairs = zip(owed, events, strict=True)
-    deliveries.owe(connection, [row for pair in pairs for row in _owed(*pair, settings)])
+    deliveries.owe(connection, [row for pair in pairs for row in owed_of(*pair, settings)])
 
 
 def owed_since(
@@ -91,12 +83,12 @@ def owed_since(
     browser's ids of conversions may be claimed, in the caller's transaction."""
     only, now = replace(settings, destinations=(to,)), datetime.now(UTC)
     owed = _with_conversions(connection, settings, told)
-    events = _events(connection, only, owed, _conversions(connection, owed))
+    events = events_of(only, owed, _conversions(connection, owed))
     rows = []
     for one, event in zip(owed, events, strict=True):
         late = to.too_late((now - event.occurred_at).total_seconds())
         skipped = {"state": "skipped", "payload": None, "reason": late} if late else {}
-        rows += [row | skipped for row in _owed(one, replace(event, historical=True), only)]
+        rows += [row | skipped for row in owed_of(one, replace(event, historical=True), only)]
     return rows
 
 
@@ -213,121 +205,3 @@ def _conversions(connection: Connection, owed: Sequence[Told]) -> set[UUID]:
         log.warning("release.event_id_repeated", key=one.fact.key)
     analytics_events.warn(connection, [one.id for one in repeated], EVENT_ID_REPEATED)
     return mine
-
-
-def _owed(one: Told, event: AnalyticsEvent, settings: Settings) -> list[dict[str, Any]]:
-    """A delivery per destination that takes such events: pending with its frozen payload, or
-    skipped with the reason."""
-    assert one.settled is not None
-    rows = []
-    for destination in settings.destinations:
-        if not _takes(destination, event):
-            continue
-        dedupe = dedupe_id(destination.name, event.id)
-        refusal = _refusal(destination, event.consent, settings)
-        answer = refusal or _rendered(destination, event, dedupe)
-        skipped = isinstance(answer, Skipped)
-        rows.append(
-            {
-                "destination": destination.name,
-                "analytics_event_id": one.id,
-                "dedupe_id": dedupe,
-                "state": "skipped" if skipped else "pending",
-                "payload": None if isinstance(answer, Skipped) else answer,
-                "reason": answer.reason if isinstance(answer, Skipped) else None,
-                "historical": event.historical,
-            }
-        )
-    return rows
-
-
-def _rendered(destination: Destination, event: AnalyticsEvent, dedupe: UUID) -> bytes | Skipped:
-    """A page that fails on one analytics event must not hold up all others."""
-    leaving = replace(
-        event,
-        properties=destination.leaving(event.properties),
-        profile=destination.leaving(event.profile),
-    )
-    try:
-        return destination.render(leaving, dedupe)
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        kind = type(error).__name__
-        log.error("release.not_rendered", destination=destination.name, key=event.key, error=kind)
-        return Skipped(f"could not be rendered: {kind}")
-
-
-def _events(
-    connection: Connection, settings: Settings, owed: Sequence[Told], told_by_browser: set[UUID]
-) -> list[AnalyticsEvent]:
-    net_of_tax = settings.revenue == "net_of_tax"
-    since = datetime.now(UTC) - HISTORICAL
-    return [
-        replace(
-            _event(one, one.settled, net_of_tax=net_of_tax),
-            conversion_id=one.settled.conversion_id if one.uuid in told_by_browser else None,
-            historical=one.fact.at < since,
-        )
-        for one in owed
-        if one.settled
-    ]
-
-
-def _with_profiles(
-    connection: Connection,
-    settings: Settings,
-    owed: Sequence[Told],
-    events: Sequence[AnalyticsEvent],
-    known: Mapping[Scoped, Known],
-) -> list[AnalyticsEvent]:
-    """The events, those of today with what is known of their customer, where a destination that
-    takes them keeps properties of people."""
-    keepers = [each for each in settings.destinations if each.wants_profile]
-    whose: dict[UUID, Scoped] = {}
-    for one, event in zip(owed, events, strict=True) if keepers else ():
-        customers = known[(*one.scope, one.fact.key)].customers
-        if customers and not event.historical and any(_takes(each, event) for each in keepers):
-            whose[one.uuid] = (*one.scope, customers[0])
-    found = profiles.of(connection, set(whose.values()))
-    return [
-        replace(event, profile=with_tenure(found[whose[one.uuid]], event.occurred_at))
-        if one.uuid in whose
-        else event
-        for one, event in zip(owed, events, strict=True)
-    ]
-
-
-def _event(one: Told, settled: Settled, *, net_of_tax: bool) -> AnalyticsEvent:
-    account, livemode = one.scope
-    revenue = one.fact.money.money if one.fact.money else None
-    if revenue and net_of_tax and settled.tax_minor:
-        revenue = Money(revenue.minor - settled.tax_minor, revenue.currency)
-    properties = {**one.fact.properties, **settled.properties, **settled.campaign}
-    leave = allowed(settled.name)
-    return AnalyticsEvent(
-        key=one.fact.key,
-        account=account,
-        livemode=livemode,
-        name=settled.name,
-        occurred_at=one.fact.at,
-        identity=settled.identity,
-        properties={name: value for name, value in properties.items() if name in leave},
-        revenue=revenue,
-        consent=settled.consent,
-    )
-
-
-def _takes(destination: Destination, event: AnalyticsEvent) -> bool:
-    mode = "live" if event.livemode else "test"
-    return destination.livemode in (mode, "both") and any(
-        fnmatchcase(event.name, glob) for glob in destination.events
-    )
-
-
-def _refusal(destination: Destination, consent: Consent, settings: Settings) -> Skipped | None:
-    """Consent of the visitor for the destination's purpose. Unknown: never for ads, and for
-    analytics as the setting says."""
-    agreed = consent.to(destination.purpose)
-    if agreed is None:
-        agreed = destination.purpose == "analytics" and settings.consent_unknown == "send"
-        return None if agreed else Skipped(f"consent for {destination.purpose} unknown")
-    return None if agreed else Skipped(f"no consent for {destination.purpose}")

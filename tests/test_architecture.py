@@ -19,11 +19,12 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted([*(ROOT / "app").rglob("*.py"), *(ROOT / "workers").rglob("*.py")])
 
 SETTINGS = {"app.settings", "app.settings.environment", "app.settings.forms"}
-ACTIONS = {"app.process", "app.release", "app.deliver", "app.lane", "app.finish", "app.drain"}
-ACTIONS |= {"app.link", "app.slots"}
+ACTIONS = {"app.process", "app.consequences", "app.release", "app.owe"}
+ACTIONS |= {"app.deliver", "app.lane", "app.finish", "app.drain", "app.link", "app.slots"}
 ACTIONS |= {"app.measure", "app.hydrate", "app.ask", "app.contract"}
+ACTIONS |= {"app.attention", "app.permissions"}
 ACTIONS |= {"app.finance", "app.history", "app.privacy"}  # families of them
-PLACES = {"app.core", "app.store", "app.destinations", *SETTINGS}
+PLACES = {"app.core", "app.store", "app.destinations", "app.finding", *SETTINGS}
 # The embedded stores and the processes beside us: a ground floor of their own.
 MACHINE = {"app.local"}
 LOW = {*PLACES, "app.queue", "app.stripe_api", "app.log", "app.finance.sheets"}
@@ -35,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.store": {"app.core", "app.store"},
     "app.destinations": {"app.core", "app.destinations"},
     "app.stripe_api": set(),
+    "app.finding": set(),
     "app.queue": set(),
     "app.log": set(),
     "app.failpoint": set(),
@@ -47,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "app.finance.sheets": set(),
     "app.demo": {"app.demo"},  # sums that share no code with what they check
-    "app.doctor": {*LOW, "app.contract"},
+    "app.doctor": {*LOW, "app.attention", "app.contract"},
     "app.together": set(),
     "app.strangers": set(),
     "app.last_use": {"app.store"},

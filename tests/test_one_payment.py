@@ -227,7 +227,7 @@ def test_a_property_that_is_not_listed_does_not_leave(
     settings = with_destinations(
         webhook={"url": "https://shop.example/in", "secret": "whsec_b3JkZXItZnJlZS1vcmRlci1mcmVl"}
     )
-    monkeypatch.setattr("app.release.allowed", lambda _name: frozenset({"amount"}))
+    monkeypatch.setattr("app.owe.allowed", lambda _name: frozenset({"amount"}))
     put(engine, event(1, "invoice.paid", an_invoice(metadata=IDS)))
     process(engine, settings)
 

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from app import process
+from app.consequences import Stale
 from app.core.facts import Fact
-from app.process import Stale, Unwritable
+from app.process import Unwritable
 from app.release import release
 from app.settings import Settings
 from app.store import rehearsal, webhook_events

@@ -153,7 +153,7 @@ UNDERSTANDING = (
     ),
     Guard(
         "only listed properties leave",
-        "app/release.py",
+        "app/owe.py",
         "for name, value in properties.items() if name in leave}",
         "for name, value in properties.items()}",
         ("tests/test_one_payment.py::test_a_property_that_is_not_listed_does_not_leave",),
@@ -337,7 +337,7 @@ VISITORS = (
     ),
     Guard(
         "only the properties that may leave do",
-        "app/release.py",
+        "app/owe.py",
         "properties=destination.leaving(event.properties)",
         "properties=event.properties",
         (f"{WORDS}::test_a_property_that_may_not_leave_is_in_no_payload",),
@@ -350,4 +350,20 @@ VISITORS = (
         (f"{PEOPLE}::test_nothing_of_a_forgotten_person_is_found_and_nothing_brings_them_back",),
     ),
 )
-GUARDS = (*INGRESS, *UNDERSTANDING, *EGRESS, *REDIS, *ENGINE, *VISITORS)
+CORRECTIONS = (
+    Guard(
+        "nobody who posts webhooks corrects what is booked",
+        "app/core/reading/readers.py",
+        "(BY_HAND if by_hand else READERS)",
+        "{**READERS, **BY_HAND}",
+        ("tests/core/test_correction.py::test_nobody_who_posts_webhooks_can_say_it",),
+    ),
+    Guard(
+        "two at once make one correction",
+        "app/finance/correct.py",
+        "    if not new:",
+        "    if False:",
+        ("tests/test_correct.py::test_two_at_once_make_one",),
+    ),
+)
+GUARDS = (*INGRESS, *UNDERSTANDING, *EGRESS, *REDIS, *ENGINE, *VISITORS, *CORRECTIONS)
