@@ -52,6 +52,7 @@ REVENUE = {
     -1: "Carries **revenue**, negative.",
     0: "",
     1: "Carries **revenue**, positive.",
+    None: "Carries **revenue**, negative or positive.",
 }
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 TIME = {"type": "string", "format": "date-time"}
@@ -178,7 +179,9 @@ def _form(one: Property) -> Json:
     return form
 
 
-def _sign(sign: int) -> Json:
+def _sign(sign: int | None) -> Json:
+    if sign is None:
+        return {}
     return {"exclusiveMinimum": 0} if sign > 0 else {"exclusiveMaximum": 0}
 
 
@@ -249,13 +252,13 @@ def _revenue() -> Json:
 def _of_type(name: str, event: Definition) -> Json:
     """What is true of the events of this name alone."""
     # A payment that is all tax has no revenue net of tax, hence not exclusive.
-    limit = {"minimum": 0} if event.sign > 0 else {"maximum": 0}
+    limit = {} if event.sign is None else {"minimum" if event.sign > 0 else "maximum": 0}
     money = {"$ref": "#/$defs/revenue", "properties": {"minor": limit}}
     heads = "|".join(dict.fromkeys(one.partition("<")[0] for one in event.key.split(" or ")))
     data = {
         "key": {"pattern": f"^({heads})"},
         "properties": {"$ref": f"{name}.json"},
-        "revenue": money if event.sign else {"type": "null"},
+        "revenue": money if event.carries_revenue else {"type": "null"},
     }
     return {
         "if": {"properties": {"type": {"const": name}}},

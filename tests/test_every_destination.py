@@ -15,6 +15,7 @@ from app.core.envelope import open_envelope
 from app.core.money import Money
 from app.demo.saas import Webhook, simulate
 from app.drain import Drain
+from app.finance.correct import Asked, correct, plan
 from app.local.stores import Stores
 from app.settings import Settings
 from app.store.webhook_events import keep, process_again
@@ -137,7 +138,31 @@ def states(engine: Engine) -> dict[tuple[str, str], int]:
         return {(row[0], row[1]): row[2] for row in connection.execute(query)}
 
 
-def test_after_duplicates_retries_and_replays_each_counts_what_the_ledger_has(
+def told_of(engine: Engine) -> set[tuple[str, str]]:
+    """Destination and name of what was delivered."""
+    query = text("""
+        SELECT DISTINCT d.destination, e.name FROM deliveries d
+        JOIN analytics_events e ON e.id = d.analytics_event_id WHERE d.state = 'delivered'
+    """)
+    with engine.connect() as connection:
+        return {(row[0], row[1]) for row in connection.execute(query)}
+
+
+def put_right(engine: Engine, settings: Settings) -> None:
+    """Somebody undoes a payment, halves a refund, and says that a payment was in euros."""
+    query = text(
+        "SELECT key FROM revenue_entries WHERE kind = :kind ORDER BY occurred_at DESC, key"
+    )
+    with engine.connect() as connection:
+        undone, abroad, *_ = connection.execute(query, {"kind": "payment"}).scalars()
+        less, *_ = connection.execute(query, {"kind": "refund"}).scalars()
+    for key, to in ((undone, None), (abroad, "7.00 EUR"), (less, "-0.50")):
+        with engine.begin() as connection:
+            planned = plan(connection, settings, Asked(scope=("", False), key=key, to=to))
+            correct(connection, planned, who="ada", why="it is wrong")
+
+
+def test_after_duplicates_retries_replays_and_corrections_each_counts_what_the_ledger_has(
     engine: Engine, with_destinations: Callable[..., Settings], stores: Stores
 ) -> None:
     now = int(time.time())
@@ -157,6 +182,8 @@ def test_after_duplicates_retries_and_replays_each_counts_what_the_ledger_has(
         servers["ga4"].suffer(("answered", "failing", "answered", "busy"))
         post(engine, webhooks)
         drained(engine, settings)
+        put_right(engine, settings)
+        drained(engine, settings)
         with engine.begin() as connection:  # everything once more, read and told again
             ids = connection.execute(text("SELECT id FROM webhook_events")).scalars().all()
             process_again(connection, ids)
@@ -172,6 +199,8 @@ def test_after_duplicates_retries_and_replays_each_counts_what_the_ledger_has(
     assert {kind: server.vendor.dropped for kind, server in servers.items()} == {
         kind: [] for kind in STAND_INS
     }
+    corrected = {kind for kind, name in told_of(engine) if name == "revenue_corrected"}
+    assert corrected == {*STAND_INS, "warehouse"} - {"meta"}
     for kind, server in servers.items():
         assert server.vendor.revenue() == took[kind], kind
         assert server.vendor.counted() == counts[kind, "delivered"], kind

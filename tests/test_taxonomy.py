@@ -14,7 +14,7 @@ from referencing import Registry, Resource
 from app.core.analytics import AnalyticsEvent, Identity
 from app.core.identity import CAMPAIGN
 from app.core.money import Money
-from app.core.reading.readers import READERS
+from app.core.reading.readers import BY_HAND, READERS
 from app.core.taxonomy import EVENTS, LINE, PROPERTIES, allowed, carried, example
 from app.destinations.webhook import translate
 from docs.generate import HEADINGS, destinations_page, environment, page, schemas
@@ -42,7 +42,9 @@ def an_event(name: str) -> dict[str, Any]:
         occurred_at=datetime(2026, 3, 23, 2, 1, 30, tzinfo=UTC),
         identity=Identity(ids={"user_id": "user_1"}, source="subscription.metadata"),
         properties=properties,
-        revenue=Money(4900 * definition.sign, "usd") if definition.sign else None,
+        revenue=Money(4900 * (definition.sign or -1), "usd")
+        if definition.carries_revenue
+        else None,
     )
     return json.loads(json.dumps(translate(event, name)))  # type: ignore[no-any-return]
 
@@ -86,19 +88,20 @@ def test_nothing_may_leave_under_a_name_that_is_not_in_the_table() -> None:
         allowed("payment_imagined")
 
 
-def test_only_the_five_movements_of_money_carry_revenue() -> None:
-    assert {name: event.sign for name, event in EVENTS.items() if event.sign} == {
+def test_only_the_five_movements_of_money_and_their_corrections_carry_revenue() -> None:
+    assert {name: event.sign for name, event in EVENTS.items() if event.carries_revenue} == {
         "payment_succeeded": 1,
         "refund_created": -1,
         "refund_reversed": 1,
         "dispute_funds_withdrawn": -1,
         "dispute_funds_reinstated": 1,
+        "revenue_corrected": None,
     }
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_webhook_event_that_announces_it_is_read(name: str) -> None:
-    assert set(EVENTS[name].announced_by) - set(READERS) == set()
+    assert set(EVENTS[name].announced_by) - {*READERS, *BY_HAND} == set()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +197,7 @@ def test_a_property_that_is_always_there_is_missed(name: str) -> None:
 def test_revenue_is_there_if_and_only_if_the_event_carries_it(name: str) -> None:
     event = an_event(name)
     other = {"minor": 100, "currency": "usd", "major": "1.00"}
-    event["data"]["revenue"] = None if EVENTS[name].sign else other
+    event["data"]["revenue"] = None if EVENTS[name].carries_revenue else other
 
     assert set(faults(event)) == {"$.data.revenue"}
 
@@ -208,9 +211,19 @@ def test_an_amount_has_the_sign_of_its_revenue(name: str) -> None:
     assert faults(event) == ["$.data.properties.amount", "$.data.revenue.minor"]
 
 
+def test_a_correction_may_be_of_either_sign() -> None:
+    event = an_event("revenue_corrected")
+    less = faults(event)
+    event["data"]["properties"]["amount"] *= -1
+    event["data"]["revenue"]["minor"] *= -1
+
+    assert (less, faults(event)) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
+        ("revenue_corrected", {"corrected_kind": "correction"}),
         ("payment_succeeded", {"currency": "usd"}),
         ("payment_succeeded", {"amount": "49.00"}),
         ("payment_succeeded", {"period_end": "2026-04-23"}),

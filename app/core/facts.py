@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from app.core.money import Money
@@ -48,6 +48,7 @@ class Entry:
 
     `tax_minor` and `discount_minor` are the shares of `money`, with its sign; None where they are
     the payment's to say (refunds, disputes). `out_of_band` is None where the shape does not say.
+    A correction `corrects` the entry of that key, and is of the same day.
     """
 
     kind: str
@@ -59,6 +60,8 @@ class Entry:
     refund: str | None = None
     dispute: str | None = None
     out_of_band: bool | None = None
+    corrects: str | None = None
+    effective_date: date | None = None  # None: that of the fact, in the reporting zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +135,8 @@ class CatalogueItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
-    """Captured money of a payment intent (or of a charge without one): `id` is Stripe's.
+    """Captured money of a payment intent (or of a charge without one), or what a payment record
+    says was paid outside of Stripe, always of an invoice: `id` is Stripe's.
 
     Revenue only when known to pay no invoice.
     """

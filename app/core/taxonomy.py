@@ -34,9 +34,9 @@ class Definition:
     """One analytics event. `announced_by` are the webhook events that can tell it.
 
     `key` is its pattern, or several with `or` between. `sign` is that of its revenue and of its
-    `amount`; 0: it carries none. Where an event has several forms, one of `either` is always there
-    and says which. Its example in the docs has `example` where the properties' own do not fit, and
-    leaves out `left_out`.
+    `amount`; 0: it carries none; None: either. Where an event has several forms, one of `either`
+    is always there and says which. Its example in the docs has `example` where the properties' own
+    do not fit, and leaves out `left_out`.
     """
 
     family: Family
@@ -46,9 +46,13 @@ class Definition:
     announced_by: tuple[str, ...]
     properties: str
     either: tuple[str, ...] = ()
-    sign: Literal[-1, 0, 1] = 0
+    sign: Literal[-1, 0, 1] | None = 0
     example: Mapping[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+
+    @property
+    def carries_revenue(self) -> bool:
+        return self.sign != 0
 
 
 def carried(properties: str) -> dict[str, bool]:
@@ -165,6 +169,14 @@ PROPERTIES: Mapping[str, Property] = {
         items="price_id product_id quantity amount* proration",
     ),
     "items_truncated": _only_true("The invoice has more lines than its webhook event."),
+    "corrected_key": Property(
+        type="string", meaning="The revenue entry that is corrected.", example="payment:in_1pJiw1A"
+    ),
+    "corrected_kind": _word(
+        "What that entry is of.",
+        "payment",
+        *("payment", "refund", "refund_reversal", "dispute", "dispute_reversal"),
+    ),
     # states and reasons
     "status": _word(
         "The subscription's status.",
@@ -524,6 +536,20 @@ EVENTS: Mapping[str, Definition] = {
         sign=1,
         example={"fee": 0.0},
     ),
+    "revenue_corrected": Definition(
+        family="money",
+        when="Somebody undid or changed a revenue entry that was wrong (`bridge revenue correct`): "
+        "what it counts less, or more. In another currency it is two: undone, and booked anew.",
+        key="correction:<corrected entry>:<number> or "
+        "correction:<corrected entry>:<number>:<currency>",
+        time="that of the corrected entry",
+        announced_by=("bridge.revenue_corrected",),
+        properties="""corrected_key* corrected_kind* invoice_id subscription_id payment_intent_id
+            charge_id refund_id dispute_id customer_id amount* amount_net_of_tax tax currency*""",
+        sign=None,
+        example={"amount": -49.0, "amount_net_of_tax": -41.18, "tax": -7.82},
+        left_out=("refund_id", "dispute_id"),
+    ),
     "payment_failed": Definition(
         family="payment",
         when="One attempt on an invoice failed.",
@@ -602,7 +628,7 @@ SIGNED = ("amount", "amount_net_of_tax", "tax")
 def example_of(name: str, event: Definition) -> Any:
     """This property's example, with the sign that it has in such an event."""
     value = event.example.get(name, PROPERTIES[name].example)
-    return -value if event.sign < 0 and name in SIGNED else value
+    return -value if event.sign == -1 and name in SIGNED else value
 
 
 def example(event: Definition) -> dict[str, Any]:

@@ -68,8 +68,8 @@ class Ga4(Destination):
     TITLE = "Google Analytics 4"
     NEEDS = "`ga_client_id`"
     REFUNDS = (
-        "`refund` with positive `value` and the payment's `transaction_id`; reversals and disputed"
-        " money are events of their own with signed `value`"
+        "`refund` with positive `value` and the payment's `transaction_id`; reversals, disputed"
+        " money and corrections are events of their own with signed `value`"
     )
     DEDUPED_BY = "`transaction_id` of a `purchase`; nothing else is"
     DEDUPE_WINDOW = timedelta(hours=72)  # Google names none; nothing is sent later than that

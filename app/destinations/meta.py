@@ -86,7 +86,7 @@ class Meta(Destination):
 
     def render(self, event: AnalyticsEvent, dedupe_id: UUID) -> bytes | Skipped:
         if event.revenue is not None and event.name != "payment_succeeded":
-            return Skipped("Meta takes neither refunds nor disputed money")
+            return Skipped("Meta takes no refunds, disputed money or corrections")
         user = self._user_data(event.identity.ids)
         if not user:
             return Skipped("Meta needs fbp or fbc, or a user_id or email_sha256 that may be sent")

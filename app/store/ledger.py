@@ -27,7 +27,7 @@ def book(connection: Connection, facts: Iterable[tuple[Kept, Fact]], zone: ZoneI
 def _entry(kept: Kept, fact: Fact, zone: ZoneInfo) -> dict[str, object]:
     entry = fact.money
     assert entry is not None
-    effective: date = fact.at.astimezone(zone).date()
+    effective: date = entry.effective_date or fact.at.astimezone(zone).date()
     return {
         "account": kept.account,
         "livemode": kept.livemode,
@@ -45,6 +45,7 @@ def _entry(kept: Kept, fact: Fact, zone: ZoneInfo) -> dict[str, object]:
         "refund": entry.refund,
         "dispute": entry.dispute,
         "out_of_band": entry.out_of_band,
+        "corrects": entry.corrects,
         "occurred_at": fact.at,
         "effective_date": effective,
         "posting_date": effective,

@@ -13,6 +13,7 @@ from app.store.schema import hydrations
 from app.store.sought import WebhookEvents
 
 BACKFILL = "backfill"  # the origin of what was made of an object as it is now
+MANUAL = "manual"  # and of what a person said by a command
 
 # Keys, events and work rows in one statement: for each webhook event all three stand, or none.
 # For the driver as it is: %b sends binary arrays, which cost a tenth of SQLAlchemy's text ones.
@@ -278,17 +279,41 @@ class Found:
     id: int
     event_id: str
     erased: bool
+    verdict: str
 
 
 def find(connection: Connection, wanted: WebhookEvents, limit: int | None = None) -> list[Found]:
     """Such webhook events, the oldest first; at most `limit`."""
     where = sought.webhook_events(connection, wanted)
     query = text(f"""
-        SELECT e.id, e.event_id, e.erased_at IS NOT NULL AS erased FROM webhook_events e
+        SELECT e.id, e.event_id, e.erased_at IS NOT NULL AS erased,
+               coalesce(e.verdict, 'waiting') AS verdict FROM webhook_events e
         WHERE {where.sql} ORDER BY e.id LIMIT :limit
     """)
     rows = connection.execute(query, {**where.values, "limit": limit})
-    return [Found(row.id, row.event_id, row.erased) for row in rows]
+    return [Found(row.id, row.event_id, row.erased, row.verdict) for row in rows]
+
+
+UNREAD = ("quarantined", "held")  # verdicts that a person may close
+IGNORE = text("""
+WITH theirs AS (
+    SELECT id FROM webhook_events e
+    WHERE id = ANY(CAST(:ids AS bigint[])) AND verdict = ANY(CAST(:unread AS text[]))
+      AND NOT EXISTS (SELECT FROM work w WHERE w.lane = 'process' AND w.ref_id = e.id)
+), unasked AS (
+    DELETE FROM work w USING theirs t WHERE w.lane = 'hydrate' AND w.ref_id = t.id
+)
+UPDATE webhook_events e
+SET verdict = 'ignored', reason = :reason, decided_at = clock_timestamp()
+FROM theirs t WHERE e.id = t.id AND e.verdict = ANY(CAST(:unread AS text[]))
+""")
+
+
+def ignore(connection: Connection, ids: Sequence[int], reason: str) -> int:
+    """Read these no more, which are quarantined or held; how many. What waits to be processed is
+    left to that."""
+    values = {"ids": list(ids), "unread": list(UNREAD), "reason": reason}
+    return connection.execute(IGNORE, values).rowcount
 
 
 def verdicts_of(connection: Connection, ids: Sequence[int]) -> dict[str, int]:

@@ -531,9 +531,10 @@ def test_what_the_validation_server_found_is_told_a_line_each() -> None:
 def told_of_everything(name: str) -> AnalyticsEvent:
     """One that happened just now, with every property that it may have."""
     words = {each: PROPERTIES[each].example for each in allowed(name)}
-    revenue = Money(EVENTS[name].sign * 1299, "usd") if EVENTS[name].sign else None
-    event = an_event(name=name, ids=VISIT, properties=words, revenue=revenue)
-    return replace(event, key=f"payment:{name}", occurred_at=datetime.now(UTC))
+    event = EVENTS[name]
+    revenue = Money((event.sign or -1) * 1299, "usd") if event.carries_revenue else None
+    told = an_event(name=name, ids=VISIT, properties=words, revenue=revenue)
+    return replace(told, key=f"payment:{name}", occurred_at=datetime.now(UTC))
 
 
 def test_nothing_that_is_rendered_is_dropped_there() -> None:
@@ -552,7 +553,7 @@ def test_nothing_that_is_rendered_is_dropped_there() -> None:
         answer = google.answer(path, checked.headers, checked.body)
         assert built.validation_problems(Response(*answer)) == []
 
-    signs = sum(each.sign for each in EVENTS.values())
+    signs = sum(each.sign or -1 for each in EVENTS.values() if each.carries_revenue)
     assert (google.dropped, google.redated, google.counted()) == ([], [], len(EVENTS))
     assert google.revenue() == {"usd": signs * Decimal("12.99")}
 

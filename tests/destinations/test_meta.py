@@ -30,7 +30,7 @@ FBP, FBC = "fb.1.1740830000000.1098115397", "fb.1.1740830000000.IwAR2F4-dbP0l7Mn
 VISIT = {"fbp": FBP, "fbc": FBC, "user_id": " User_7 ", "email_sha256": "AB" * 32}
 LANDING = "https://shop.example.com/pricing?fbclid=1"
 NOBODY = Skipped("Meta needs fbp or fbc, or a user_id or email_sha256 that may be sent")
-NO_REFUNDS = Skipped("Meta takes neither refunds nor disputed money")
+NO_REFUNDS = Skipped("Meta takes no refunds, disputed money or corrections")
 
 
 def rendered(
@@ -312,7 +312,8 @@ def test_nothing_that_is_rendered_is_refused_there() -> None:
     built = build("meta", vendor.configured("http://127.0.0.1:1"), allow_local_urls=True)
     assert isinstance(built, Meta)
     sale = an_event(ids=VISIT, properties={"landing_page": LANDING})
-    events = [replace(sale, name=name, revenue=None) for name in EVENTS if not EVENTS[name].sign]
+    others = [name for name, event in EVENTS.items() if not event.carries_revenue]
+    events = [replace(sale, name=name, revenue=None) for name in others]
     events.append(sale)
     bodies = [
         built.render(replace(event, occurred_at=datetime.now(UTC)), UUID(int=number))
