@@ -7,7 +7,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from bench import door, drain, finance, latency, reconcile, tables
+from bench import door, drain, finance, latency, reconcile, tables, views
 from bench.room import room
 
 AMPLITUDE, BOTH = ("amplitude",), ("amplitude", "webhook")
@@ -65,6 +65,19 @@ def _finance(
     """Seconds to sum, close and export a large ledger, and the memory that exports take."""
     with room() as own:
         _show(json, finance=finance.measure(own, entries=entries, forms=tuple(form)))
+
+
+@cli.command("views")
+def _views(
+    entries: Annotated[int, typer.Option(min=2_000, help="Revenue entries, by SQL.")] = 1_000_000,
+    subscriptions: Annotated[
+        int, typer.Option(min=100, help="Subscriptions of 24 months, by SQL.")
+    ] = 10_000,
+    json: Json = False,
+) -> None:
+    """Seconds to read the views of the schema analytics."""
+    with room() as own:
+        _show(json, views=views.measure(own, entries=entries, subscriptions=subscriptions))
 
 
 @cli.command("reconcile")

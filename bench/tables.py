@@ -7,9 +7,10 @@ from bench.drain import Drain
 from bench.finance import Finance
 from bench.latency import Latency
 from bench.reconcile import Reconcile
+from bench.views import Views
 
 
-def table(result: Door | Drain | Latency | Finance | Reconcile) -> Table:
+def table(result: Door | Drain | Latency | Finance | Reconcile | Views) -> Table:
     match result:
         case Door():
             return _door(result)
@@ -21,6 +22,8 @@ def table(result: Door | Drain | Latency | Finance | Reconcile) -> Table:
             return _finance(result)
         case Reconcile():
             return _reconcile(result)
+        case Views():
+            return _views(result)
 
 
 def _door(result: Door) -> Table:
@@ -109,6 +112,18 @@ def _reconcile(result: Reconcile) -> Table:
         for one in steps:
             amounts = f"{one.seconds:.1f}", f"{one.cpu:.1f}", f"{one.peak_mib:,.0f}"
             shown.add_row(run, one.name, *amounts)
+    return shown
+
+
+def _views(result: Views) -> Table:
+    shown = _table(
+        f"views over {result.entries:,} revenue entries and 24 months of"
+        f" {result.subscriptions:,} subscriptions, made by SQL",
+        result.load_average,
+        ("view", "rows", "seconds"),
+    )
+    for one in result.views:
+        shown.add_row(one.name, f"{one.rows:,}", f"{one.seconds:.1f}")
     return shown
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from sqlalchemy import Engine
 
 from app.local.stores import Stores
-from bench import door, drain, finance, latency, reconcile, reference, tables
+from bench import door, drain, finance, latency, reconcile, reference, tables, views
 from bench.client import bodies
 from bench.room import Room
 
@@ -18,7 +18,9 @@ def room(stores: Stores, engine: Engine, tmp_path: Path) -> Room:
     return Room(stores=stores, folder=tmp_path, engine=engine)
 
 
-Result = door.Door | drain.Drain | latency.Latency | finance.Finance | reconcile.Reconcile
+Result = (
+    door.Door | drain.Drain | latency.Latency | finance.Finance | reconcile.Reconcile | views.Views
+)
 
 
 def shown(result: Result) -> str:
@@ -78,3 +80,10 @@ def test_reconcile(room: Room) -> None:
     assert [step.name for step in result.again] == steps
     assert all(step.seconds > 0 and step.peak_mib > 0 for step in result.first)
     assert "made by SQL" in shown(result)
+
+
+def test_views(room: Room) -> None:
+    result = views.measure(room, entries=2_000, subscriptions=100)
+    assert [one.name for one in result.views] == list(views.READ)
+    assert all(one.rows > 0 and one.seconds > 0 for one in result.views)
+    assert "dq_summary" in shown(result)

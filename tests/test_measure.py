@@ -462,7 +462,8 @@ def test_every_column_of_the_views_is_explained(engine: Engine) -> None:
     unexplained = """
         SELECT c.relname, a.attname FROM pg_class c
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum >= 0
-        WHERE c.relname IN ('subscription_steps', 'subscription_mrr', 'mrr_movements')
+        WHERE c.relname IN ('subscription_steps', 'subscription_changes', 'subscription_mrr',
+                'mrr_movements')
           AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid) IS NULL)
     """
     assert rows(engine, unexplained) == []
