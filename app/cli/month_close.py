@@ -1,18 +1,17 @@
-"""bridge revenue close, reopen and periods: the months of finance."""
+"""bridge revenue close and reopen: the months of finance."""
 
 import getpass
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
+from app.cli.books import in_its_zone, scope_of, whose
 from app.cli.room import (
     FAILURES,
     USAGE,
-    as_json,
     complain,
     confirm,
     database,
@@ -21,12 +20,15 @@ from app.cli.room import (
     table,
 )
 from app.core.money import Money
-from app.finance.close import Changed, Month, Preview, Refused, preview
+from app.finance.close import Changed, Closed, Preview, Refused, preview
 from app.finance.close import close as shut
 from app.finance.close import reopen as open_again
-from app.settings import load_from_environment
+from app.finance.month import Month
+from app.settings import Settings, load_from_environment
 from app.store import periods
 from app.store.identities import Scope
+from app.store.periods import Totals
+from app.stripe_api import livemode_of
 
 MONTH = ["%Y-%m"]
 Which = Annotated[datetime, typer.Argument(formats=MONTH, help="2026-10: October 2026.")]
@@ -39,15 +41,18 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 def add_to(verbs: typer.Typer) -> None:
     verbs.command("close")(close)
     verbs.command("reopen")(reopen)
-    verbs.command("periods")(months)
 
 
 def close(
     month: Which,
     account: Account = "own",
     test: Test = False,
+    first: Annotated[
+        bool,
+        typer.Option("--first", help="The books begin with it: all before is locked. Needs --why."),
+    ] = False,
     accept_breaks: Annotated[
-        bool, typer.Option(help="Although no reconciliation proves it; needs --why.")
+        bool, typer.Option(help="Although something speaks against it; needs --why.")
     ] = False,
     why: Annotated[str, typer.Option(help="For the audit log.")] = "",
     dry_run: DryRun = False,
@@ -55,35 +60,45 @@ def close(
 ) -> None:
     """Close a month that has ended: what comes late is posted to the next open one.
 
-    Needs a clean `bridge reconcile` of exactly that month, and every earlier month closed.
+    Needs a clean `bridge reconcile` of exactly that month, every earlier month closed, and nothing
+    that waits or is unattributed.
     """
     settings = load_from_environment()
-    scope, which = _scope(account, test), Month(month.date(), settings.zone)
-    if accept_breaks and not why.strip():
-        raise stop(USAGE, "--accept-breaks needs --why.")
+    scope, which = scope_of(account, test=test), Month(month.date(), settings.zone)
+    for option, given in (("--accept-breaks", accept_breaks), ("--first", first)):
+        if given and not why.strip():
+            raise stop(USAGE, f"{option} needs --why.")
+    asked = {"first": first, "by_api": _by_api(settings, scope)}
     try:
         with database(settings) as connection:
-            found = preview(connection, scope, which)
-        _show(found)
+            in_its_zone(connection, settings)
+            found = preview(connection, scope, which, **asked)
+        _show(found, accept_breaks=accept_breaks)
         if dry_run:
             raise typer.Exit(FAILURES if found.breaks else 0)
         if found.breaks and not accept_breaks:
             raise stop(FAILURES, "Not closed. To close all the same: --accept-breaks, and --why.")
         confirm(yes)
         with database(settings) as connection:
-            _, version = shut(
-                connection,
-                scope,
-                which,
-                who=getpass.getuser(),
-                why=why.strip(),
-                accept_breaks=accept_breaks,
-                shown=found.totals,
-            )
+            told = {"who": getpass.getuser(), "why": why.strip(), "accept_breaks": accept_breaks}
+            done = shut(connection, scope, which, **told, **asked, shown=found)  # type: ignore[arg-type]
     except (Refused, Changed) as error:
         raise stop(FAILURES, str(error), "Nothing was changed.") from None
-    screen.print(f"{which} is closed, version {version}. What comes late is posted from")
-    screen.print(f"{which.end} on, or to the next month that is open.")
+    _say(done)
+
+
+def _by_api(settings: Settings, scope: Scope) -> bool:
+    """Whether a reconciliation can ask Stripe: a key of that mode is set."""
+    key = settings.stripe_api_key
+    return key is not None and livemode_of(key) == scope[1]
+
+
+def _say(done: Closed) -> None:
+    screen.print(f"{done.preview.month} is closed, version {done.version}.")
+    before = "" if done.preview.before is None else ", or for a month before it,"
+    screen.print(
+        f"What comes late for it{before} is posted to {done.next_open}, while that is open."
+    )
 
 
 def reopen(
@@ -96,7 +111,7 @@ def reopen(
 ) -> None:
     """Open a closed month again. What was posted to later months meanwhile stays there."""
     settings = load_from_environment()
-    scope, which = _scope(account, test), Month(month.date(), settings.zone)
+    scope, which = scope_of(account, test=test), Month(month.date(), settings.zone)
     if not why.strip():
         raise stop(USAGE, "--why must say something.")
     with database(settings) as connection:
@@ -104,7 +119,8 @@ def reopen(
     if which.start not in known:
         raise stop(FAILURES, f"{which} is not closed. Nothing was changed.")
     old = known[which.start]
-    screen.print(f"{which}, {_whose(scope)}: closed on {old.closed_at:%Y-%m-%d} by {old.closed_by}")
+    closed = f"closed on {old.closed_at:%Y-%m-%d} by {old.closed_by}"
+    screen.print(escape(f"{which}, {whose(scope)}: {closed}"))
     if dry_run:
         return
     confirm(yes)
@@ -117,81 +133,48 @@ def reopen(
     screen.print(f"{which} is open again, version {period.version}.")
 
 
-def months(
-    json_: Annotated[
-        bool, typer.Option("--json", help="Machine-readable, on stdout alone.")
-    ] = False,
-) -> None:
-    """Every month that has revenue entries or was closed: open or closed, by whom and why."""
-    with database() as connection:
-        known = periods.every(connection)
-        posted = periods.posted_months(connection)
-    rows = sorted(_months(known, posted), key=lambda row: (row["account"], row["start"]))
-    if json_:
-        as_json(rows)
-    elif not rows:
-        screen.print("There are no revenue entries yet.")
-    else:
-        names = ["account", "mode", "month", "status", "version", "entries", "closed (UTC)"]
-        cells = [[row[name] for name in (*SHOWN, "why")] for row in rows]
-        table("Months, by posting date", [*names, "by", "time zone", "why"], cells)
-
-
-SHOWN = (
-    *("account", "mode", "month", "status", "version", "entries", "closed_at", "closed_by"),
-    "timezone",
-)
-
-
-def _months(known: list[periods.Period], posted: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    entries = {(row["account"], row["livemode"], row["start"]): row["entries"] for row in posted}
-    closed = {(one.account, one.livemode, one.start): asdict(one) for one in known}
-    nothing: dict[str, Any] = dict.fromkeys(periods.Period.__slots__)
-    for key in entries.keys() | closed.keys():
-        account, livemode, start = key
-        yield {
-            **nothing,
-            **closed.get(key, {"status": "open", "livemode": livemode, "start": start}),
-            "account": account or "own",
-            "mode": "live" if livemode else "test",
-            "month": f"{start:%Y-%m}",
-            "entries": entries.get(key, 0),
-        }
-
-
-def _scope(account: str, test: bool) -> Scope:
-    return "" if account == "own" else account, not test
-
-
-def _whose(scope: Scope) -> str:
-    account, livemode = scope
-    return f"account {escape(account) or 'own'}, {'live' if livemode else 'test'} mode"
-
-
-def _show(found: Preview) -> None:
+def _show(found: Preview, *, accept_breaks: bool) -> None:
     zone = found.month.zone.key
-    screen.print(f"{found.month}, {_whose(found.scope)}, days of {zone}")
-    columns = ["currency", "kind", "as closed", "entries", "late", "restated", "entries"]
-    rows = list(_totals(found))
-    if rows:
-        table("Totals", columns, rows)
-    else:
-        screen.print("No revenue entries.")
-    for row in found.unattributed:
-        amount = Money(row["minor"], row["currency"])
-        complain(f"Not in it: {row['payments']:,} unattributed payments of {amount}")
-    for verdict, count in found.unfinished.items():
-        complain(f"Not in it: {count:,} {verdict} webhook events of until then")
+    screen.print(escape(f"{found.month}, {whose(found.scope)}, days of {zone}"))
+    _print_totals("Totals", found.totals, "No revenue entries.")
+    if found.before is not None:
+        title = f"Before {found.month}: locked as it is"
+        _print_totals(title, found.before, f"Nothing before {found.month}.")
+    complain(*found.warnings)
     if found.run:
         run = found.run
         screen.print(f"Reconciliation {run.id} of {run.at:%Y-%m-%d %H:%M} UTC: {run.verdict}")
-    complain(*found.breaks)
+    accepted = [row for one in found.breaks for row in one.accepted]
+    if accepted:
+        title = "Accepted differences" if accept_breaks else "Differences that nothing explains"
+        names = ["class", "reason", "count", "Stripe", "ledger", "difference", "reconciliation"]
+        table(title, names, [_difference(row) for row in accepted])
+    word = "Accepted: " if accept_breaks else ""
+    complain(*(f"{word}{one.said}" for one in found.breaks))
 
 
-def _totals(found: Preview) -> Iterator[list[object]]:
+def _difference(row: Mapping[str, Any]) -> list[object]:
+    amounts = (row[name] for name in ("stripe", "ledger", "difference"))
+    return [
+        *(row["class"], row["reason"], row["count"]),
+        *(str(Money(minor, row["currency"])) for minor in amounts),
+        str(row["run"]),
+    ]
+
+
+def _print_totals(title: str, totals: Totals, nothing: str) -> None:
+    rows = list(_totals(totals))
+    if rows:
+        columns = ["currency", "kind", "as closed", "entries", "late", "restated", "entries"]
+        table(title, columns, rows)
+    else:
+        screen.print(nothing)
+
+
+def _totals(totals: Totals) -> Iterator[Sequence[object]]:
     """By currency: a line for each kind, and their sum."""
     closed, restated = (
-        {(row["currency"], row["kind"]): row for row in found.totals[name]}
+        {(row["currency"], row["kind"]): row for row in totals[name]}
         for name in ("as_closed", "restated")
     )
     nothing = _sum(())

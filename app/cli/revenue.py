@@ -3,23 +3,26 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import Connection
 
-from app.cli import month_close
+from app.cli import correct, month_close, unattributed
+from app.cli import periods as periods_verb
+from app.cli.books import OWN, any_open, as_lines, as_rows, in_its_zone, scope_of, whose
 from app.cli.room import (
     FAILURES,
     USAGE,
     as_json,
     aside,
     complain,
-    database,
+    count,
     database_url,
-    listing,
     screen,
     stop,
     table,
@@ -27,15 +30,16 @@ from app.cli.room import (
 from app.core.money import Money
 from app.finance.export import Format, file_name
 from app.finance.export import export as write
+from app.finance.month import Stretch, stretches
 from app.finance.sheets import NotAFile
 from app.settings import Settings, load_from_environment
-from app.store import exports, ledger
+from app.store import exports, periods
 from app.store.db import make_engine
 from app.store.exports import Dates, Part, Wanted
+from app.store.identities import Scope
 
 DAY = ["%Y-%m-%d"]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout alone.")]
-Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Rows at most.")]
 From = Annotated[
     datetime, typer.Option("--from", formats=DAY, help="First day, in BRIDGE_TIMEZONE.")
 ]
@@ -51,8 +55,10 @@ verbs = typer.Typer(no_args_is_help=True, help="The ledger, and what it does not
 def add_to(cli: typer.Typer) -> None:
     verbs.command("summary")(summary)
     verbs.command("export")(export)
-    verbs.command("unattributed")(unattributed)
+    unattributed.add_to(verbs)
+    correct.add_to(verbs)
     month_close.add_to(verbs)
+    periods_verb.add_to(verbs)
     cli.add_typer(verbs, name="revenue")
 
 
@@ -65,28 +71,54 @@ def summary(
 ) -> None:
     """The ledger's sums by account, mode and currency, which are never added up.
 
-    Net is payments, refunds and disputes together, tax included; fees are not in it.
+    Net is payments, refunds, disputes and corrections together, tax included; fees are not in it.
     """
     settings = load_from_environment()
     wanted = Wanted(**_days(first, last), dates=as_)
     with _reading(settings) as connection:
         found = exports.summary(connection, wanted, by)
+        those = sorted({(row["account"], row["livemode"]) for row in found}, key=_live_first)
+        months = {scope: _stretches(connection, scope, wanted) for scope in those}
     if json_:
         head = {"from": wanted.first, "to": wanted.last, "timezone": settings.timezone, "as": as_}
-        as_json({**head, "minor_units": True, "sums": found})
+        sums = [{**row, "account": row["account"] or OWN} for row in found]
+        as_json({**head, "minor_units": True, "months": as_rows(months), "sums": sums})
         return
     days = f"{wanted.first} until {wanted.last} (not included), {settings.timezone}"
-    words = {"closed": "as closed (posting date)", "restated": "restated (effective date)"}
+    words = {"closed": "by posting date", "restated": "restated (by effective date)"}
     if not found:
         screen.print(f"No revenue entries {days}, {words[as_]}.")
         return
-    columns = ["account", "mode", *([by] if by else []), "payments", "refunds", "disputes"]
-    rows = [_sums(row) for row in found]
-    table(f"Revenue {days}, {words[as_]}", [*columns, "net", "tax in it", "entries", "late"], rows)
+    columns = [
+        "account",
+        "mode",
+        *([by] if by else []),
+        *PARTS,
+        "net",
+        "tax in it",
+        "entries",
+        "late",
+    ]
+    table(f"Revenue {days}, {words[as_]}", columns, [_sums(row) for row in found])
+    for line in as_lines(months):
+        screen.print(escape(line))
+
+
+def _live_first(scope: Scope) -> tuple[str, bool]:
+    account, livemode = scope
+    return account, not livemode
+
+
+def _stretches(connection: Connection, scope: Scope, wanted: Wanted) -> list[Stretch]:
+    """Which of the months that are asked for are closed."""
+    return stretches(periods.of(connection, scope), wanted.first, wanted.last)
+
+
+PARTS = ("payments", "refunds", "disputes", "corrections")
 
 
 def _sums(row: dict[str, Any]) -> list[object]:
-    amounts = (row[name] for name in ("payments", "refunds", "disputes", "net", "tax"))
+    amounts = (row[name] for name in (*PARTS, "net", "tax"))
     return [
         row["account"] or "own",
         "live" if row["livemode"] else "test",
@@ -115,19 +147,34 @@ def export(
     The same entries make the same bytes. A file of that name is replaced once the new one is whole.
     """
     settings = load_from_environment()
-    whose = "" if account == "own" else account
-    wanted = Wanted(**_days(first, last), dates=as_, account=whose, livemode=not test)
-    file = out or Path(file_name(wanted, form, settings.timezone))
-    try:
-        with (
-            _reading(settings) as connection,
-            _bar(exports.count(connection, wanted)) as bars,
-        ):
-            [bar] = bars.task_ids
-            entries = write(connection, wanted, form, file, lambda more: bars.advance(bar, more))
-    except (NotAFile, OSError) as error:
-        raise stop(USAGE, f"{file} cannot be written: {error}.") from None
-    complain(f"{entries:,} revenue entries to {file}")
+    scope = scope_of(account, test=test)
+    wanted = Wanted(**_days(first, last), dates=as_, account=scope[0], livemode=scope[1])
+    if out == Path("-"):
+        raise stop(USAGE, "--out is a file, which is replaced once it is whole: not - (stdout).")
+    with _reading(settings) as connection:
+        _is_known(connection, scope)
+        months = _stretches(connection, scope, wanted)
+        file = out or Path(file_name(wanted, form, settings.timezone, draft=any_open(months)))
+        try:
+            with _bar(exports.count(connection, wanted)) as bars:
+                [bar] = bars.task_ids
+                told = partial(bars.advance, bar)
+                entries = write(connection, wanted, form, file, told)
+        except (NotAFile, OSError) as error:
+            raise stop(USAGE, f"{file} cannot be written: {error}.") from None
+    complain(f"{count(entries, 'revenue entry', 'revenue entries')} to {file}")
+    complain(*as_lines({scope: months}))
+
+
+def _is_known(connection: Connection, scope: Scope) -> None:
+    """Leaves with a sentence where it is not."""
+    account, livemode = scope
+    if exports.known(connection, account, livemode=livemode):
+        return
+    said = f"Nothing is known of {whose(scope)}: no revenue entry, no webhook event."
+    if exports.known(connection, account, livemode=not livemode):
+        raise stop(FAILURES, f"{said} It is known in the other mode: see --test.")
+    raise stop(FAILURES, f"{said} bridge revenue periods lists what is.")
 
 
 def _days(first: datetime, last: datetime) -> dict[str, Any]:
@@ -138,10 +185,11 @@ def _days(first: datetime, last: datetime) -> dict[str, Any]:
 
 @contextmanager
 def _reading(settings: Settings) -> Iterator[Connection]:
-    """Without a limit of a statement's time: the whole ledger may be read."""
+    """Without a limit of a statement's time: the whole ledger may be read, in its own days."""
     engine = make_engine(database_url(settings), "cli", statement_timeout=0, pool_size=1)
     try:
         with engine.connect() as connection:
+            in_its_zone(connection, settings)
             yield connection
     finally:
         engine.dispose()
@@ -158,50 +206,3 @@ def _bar(rows: int) -> Progress:
     )
     bars.add_task("revenue entries", total=rows)
     return bars
-
-
-def unattributed(
-    older_than: Annotated[
-        int, typer.Option(min=0, help="Known to us for so many seconds at least.")
-    ] = 0,
-    limit: Limit = 20,
-    json_: Json = False,
-) -> None:
-    """Captured payments that are no revenue yet: nobody speaks for them, or they are a part of an
-    invoice that is still open. Times are UTC. Exit code 1 if there are any, for a timer's alarm.
-    """
-    with database() as connection:
-        found = ledger.unattributed_payments(connection, limit, older_than=older_than)
-        sums = ledger.unattributed(connection)
-    if json_:
-        as_json(found)
-    else:
-        listing(
-            found,
-            json_,
-            "Payments that are no revenue yet (UTC)",
-            {
-                "captured": lambda row: row["occurred_at"],
-                "payment": lambda row: row["payment"],
-                "part of": lambda row: row["invoice"],
-                "customer": lambda row: row["customer"],
-                "mode": lambda row: "live" if row["livemode"] else "test",
-                "amount": lambda row: str(Money(row["minor"], row["currency"])),
-            },
-            "Every captured payment is revenue.",
-        )
-        for row in sums if found else ():
-            mode = "live" if row["livemode"] else "test"
-            amount = Money(row["minor"], row["currency"])
-            screen.print(f"In all, {mode} mode: {row['payments']:,} of {amount}")
-        if found:
-            screen.print(ADVICE)
-    if found:
-        raise typer.Exit(FAILURES)
-
-
-ADVICE = (
-    "Enable invoice_payment.paid and checkout.session.completed on the endpoint, or set"
-    " STRIPE_API_KEY: then Stripe is asked. BRIDGE_STANDALONE_PAYMENTS=book is for accounts that"
-    " have no invoices at all."
-)

@@ -1,14 +1,16 @@
 """Close a month: from then on, what comes late is posted to the next open one, so that what was
-reported stays. Reopening is possible, and never silent."""
+reported stays. Reopening is possible, and never silent. The books begin with the first close: what
+is of a month before it is late, too."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from app.finance import proof
+from app.finance.month import Month, after
+from app.finance.proof import Break
 from app.store import audit, periods, reconciles
 from app.store.identities import Scope
 from app.store.periods import Period, Totals
@@ -20,64 +22,62 @@ class Refused(Exception):
 
 
 class Changed(Exception):
-    """The totals are no longer those that were shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Month:
-    """A month of finance's calendar, [start, end) in the reporting time zone."""
-
-    start: date
-    zone: ZoneInfo
-
-    @property
-    def end(self) -> date:
-        return (self.start + timedelta(days=31)).replace(day=1)
-
-    @property
-    def bounds(self) -> tuple[datetime, datetime]:
-        """Its first moment and the first one after it, UTC."""
-        first, last = (
-            datetime(day.year, day.month, day.day, tzinfo=self.zone).astimezone(UTC)
-            for day in (self.start, self.end)
-        )
-        return first, last
-
-    def __str__(self) -> str:
-        return f"{self.start:%Y-%m}"
+    """What would be closed is no longer what was shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What is closed: totals by currency and kind, and what is known to be missing in them.
-    `breaks` are what only --accept-breaks closes over."""
+    """What is closed: totals by currency and kind, what is known to be missing in them, and what
+    only --accept-breaks closes over. `before`: the totals of all months before, which this close
+    locks, being the first; else None."""
 
     scope: Scope
     month: Month
     totals: Totals
-    unattributed: list[dict[str, Any]]
-    unfinished: dict[str, int]
+    before: Totals | None
+    warnings: list[str]
     run: Run | None
-    breaks: list[str]
+    breaks: list[Break]
 
 
-def preview(connection: Connection, scope: Scope, month: Month) -> Preview:
-    """What a close would close now. Raises Refused."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """What was closed; `next_open` is where that goes which comes late for it."""
+
+    preview: Preview
+    version: int
+    next_open: Month
+
+
+def preview(
+    connection: Connection,
+    scope: Scope,
+    month: Month,
+    *,
+    first: bool = False,
+    by_api: bool = False,
+) -> Preview:
+    """What a close would close now. `first`: although months before it are open; `by_api`: whether
+    Stripe can be asked. Raises Refused."""
     known = periods.of(connection, scope)
-    _in_order(connection, scope, month, known)
+    _in_order(connection, scope, month, known, first)
     found = periods.totals(connection, scope, month.start, month.end)
     run = reconciles.latest(connection, scope, month.start, month.end, month.zone.key)
+    unattributed = periods.unattributed(connection, scope, *month.bounds)
+    unfinished = periods.unfinished(connection, scope, month.bounds[1])
+    before = None if known else periods.totals(connection, scope, date.min, month.start)
     return Preview(
         scope=scope,
         month=month,
         totals=found,
-        unattributed=periods.unattributed(connection, scope, *month.bounds),
-        unfinished=periods.unfinished(connection, scope, month.bounds[1]),
+        before=before,
+        warnings=list(proof.left_out(unattributed, unfinished.get("quarantined", 0))),
         run=run,
         breaks=[
-            *_unproved(scope, month, run, found),
-            *_unproved_late(connection, scope, month),
-            *_other_zones(month, known),
+            *proof.unproved(scope, month, run, found, by_api),
+            *proof.unproved_late(connection, scope, month, by_api),
+            *proof.other_zones(month, known),
+            *proof.missing(unattributed, unfinished.get("waiting", 0)),
         ],
     )
 
@@ -90,19 +90,19 @@ def close(
     who: str,
     why: str,
     accept_breaks: bool,
-    shown: Totals | None = None,
-) -> tuple[Preview, int]:
-    """Close it, in a transaction of its own that has done nothing yet; what was closed, and its
-    version. Nothing is booked meanwhile. Raises Refused, and Changed where the totals are not
-    those that were `shown`."""
+    first: bool = False,
+    by_api: bool = False,
+    shown: Preview | None = None,
+) -> Closed:
+    """Close it, in a transaction of its own that has done nothing yet. Nothing is booked meanwhile.
+    Raises Refused, and Changed where it is not what was `shown`."""
     periods.take_turns(connection)
-    found = preview(connection, scope, month)
-    if shown is not None and shown != found.totals:
-        raise Changed(f"The totals of {month} have changed since they were shown.")
+    found = preview(connection, scope, month, first=first, by_api=by_api)
+    if shown is not None and shown != found:
+        raise Changed(f"What is known of {month} has changed since it was shown.")
     if found.breaks and not (accept_breaks and why):
-        raise Refused(
-            f"{' '.join(found.breaks)} To close all the same: --accept-breaks, and --why."
-        )
+        said = " ".join(one.said for one in found.breaks)
+        raise Refused(f"{said} To close all the same: --accept-breaks, and --why.")
     run = found.run.id if found.run else None
     columns = {
         "period_start": month.start,
@@ -114,16 +114,23 @@ def close(
         "why": why or None,
     }
     version = periods.close(connection, scope, columns)
-    told = {"version": version, "breaks": found.breaks, "reconcile_run": run}
+    told = {
+        "version": version,
+        "breaks": [one.said for one in found.breaks],
+        "accepted": [row for one in found.breaks for row in one.accepted],
+        "reconcile_run": run,
+        **({} if found.before is None else {"before": found.before["as_closed"]}),
+    }
     _note(connection, who, "close", why, scope, month, found.totals, told)
-    return found, version
+    next_open = Month(periods.posted_on(connection, scope, month.start), month.zone)
+    return Closed(preview=found, version=version, next_open=next_open)
 
 
 def reopen(connection: Connection, scope: Scope, month: Month, *, who: str, why: str) -> Period:
     """Open a closed month again; it as it is now. What was posted to later months meanwhile stays
     there: entries never change. Raises Refused."""
     periods.take_turns(connection)
-    if periods.reopen(connection, scope, month.start, who) is None:
+    if periods.reopen(connection, scope, month.start, who=who, why=why) is None:
         raise Refused(f"{month} is not closed.")
     [period] = [one for one in periods.of(connection, scope) if one.start == month.start]
     told = {"version": period.version}
@@ -148,58 +155,27 @@ def _note(
     audit.note(connection, who, action, why, {**asked, "totals": totals}, entries)
 
 
-def _in_order(connection: Connection, scope: Scope, month: Month, known: list[Period]) -> None:
-    """A month is closed once it has ended, and after every earlier one from the first that has
-    entries or was closed."""
+def _in_order(
+    connection: Connection, scope: Scope, month: Month, known: list[Period], first: bool
+) -> None:
+    """A month is closed once it has ended, and after every earlier one from that with which the
+    books begin: the first that was ever closed, or else `first`, or the first that has entries."""
     closed = {one.start for one in known if one.closed}
     if month.start in closed:
         raise Refused(f"{month} is closed already.")
     today = periods.today(connection, month.zone.key)
     if today < month.end:
         raise Refused(f"{month} ends on {month.end}: it is {today} in {month.zone.key}.")
-    posted = periods.first_posted(connection, scope)
-    begins = min(([posted.replace(day=1)] if posted else []) + sorted(closed), default=month.start)
+    if known:
+        begins, or_ = min(one.start for one in known), ""
+        if first or month.start < begins:
+            locked = "months before it are locked as they are"
+            raise Refused(f"The books began with the close of {begins:%Y-%m}: {locked}.")
+    else:
+        posted = None if first else periods.first_posted(connection, scope)
+        begins = posted.replace(day=1) if posted else month.start
+        or_ = f" To begin the books with {month}, and lock all before it as it is: --first."
     while begins < month.start:
         if begins not in closed:
-            raise Refused(f"{begins:%Y-%m} is open: months are closed in order.")
-        begins = Month(begins, month.zone).end
-
-
-def _unproved(scope: Scope, month: Month, run: Run | None, totals: Totals) -> list[str]:
-    """Why no reconciliation proves this month."""
-    account, livemode = scope
-    command = (
-        f"bridge reconcile --from {month.start} --to {month.end}"
-        f" {'--live' if livemode else '--test'}{f' --account {account}' if account else ''}"
-    )
-    if run is None:
-        return [f"No reconciliation of exactly {month} in {month.zone.key}: {command}"]
-    if run.verdict != "clean":
-        return [f"Reconciliation {run.id} of {month} found: {run.verdict}. Again: {command}"]
-    # Entries only ever come, so as many as then are the same as then.
-    entries = sum(row["entries"] for row in totals["restated"])
-    if run.entries != entries:
-        return [
-            f"Reconciliation {run.id} had {run.entries:,} entries of {month}, and there are"
-            f" {entries:,} now. Again: {command}"
-        ]
-    return []
-
-
-def _unproved_late(connection: Connection, scope: Scope, month: Month) -> Iterator[str]:
-    """A reconciliation has the entries of its own days: late ones are proved by their own month's,
-    made again."""
-    for start in periods.late_months(connection, scope, month.start, month.end):
-        own = Month(start, month.zone)
-        run = reconciles.latest(connection, scope, own.start, own.end, own.zone.key)
-        found = periods.totals(connection, scope, own.start, own.end)
-        for why in _unproved(scope, own, run, found):
-            yield f"Late entries in it are of {own}. {why}"
-
-
-def _other_zones(month: Month, known: list[Period]) -> list[str]:
-    """Days of another time zone begin at other moments: one month would not fit the next."""
-    others = sorted({one.timezone for one in known if one.closed} - {month.zone.key})
-    if not others:
-        return []
-    return [f"Other months were closed in {', '.join(others)}; BRIDGE_TIMEZONE is {month.zone}."]
+            raise Refused(f"{begins:%Y-%m} is open: months are closed in order.{or_}")
+        begins = after(begins)

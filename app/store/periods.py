@@ -1,5 +1,5 @@
 """Accounting periods: months that are closed. The ledger's own trigger posts to the next open one
-what comes after; how close and post take turns is said there (migration 0007)."""
+what comes after; how close and post take turns is said there (migrations 0007 and 0015)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from app.store.identities import Scope
 from app.store.ledger import UNATTRIBUTED, WITH_TAX
 from app.store.schema import accounting_periods
+from app.store.work import HYDRATE
 
 POSTING_LOCK = 7_203_514_010  # an advisory lock: shared by whoever books, alone by whoever closes
 
@@ -21,7 +22,7 @@ Totals = Mapping[str, list[dict[str, Any]]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
     """A month [start, end) that was closed at least once, in the time zone of then. `version` is 1,
-    and one more with each reopening; `totals` are those of its last close."""
+    and one more with each reopening; `totals` and `why` are those of its last close."""
 
     account: str
     livemode: bool
@@ -37,6 +38,7 @@ class Period:
     why: str | None
     reopened_at: datetime | None
     reopened_by: str | None
+    reopened_why: str | None
 
     @property
     def closed(self) -> bool:
@@ -133,15 +135,27 @@ def late_months(connection: Connection, scope: Scope, start: date, end: date) ->
     return list(connection.execute(query, values).scalars())
 
 
+def posted_on(connection: Connection, scope: Scope, day: date) -> date:
+    """The day that what is of this day is posted on now, as the ledger's trigger says: the same,
+    or the first one of the next month that is open."""
+    query = text("SELECT posting_day(:account, :livemode, :day)")
+    account, livemode = scope
+    values = {"account": account, "livemode": livemode, "day": day}
+    found: date = connection.execute(query, values).scalar_one()
+    return found
+
+
 def unattributed(
     connection: Connection, scope: Scope, first: datetime, last: datetime
 ) -> list[dict[str, Any]]:
-    """Payments captured in [first, last) that are no revenue yet, by currency."""
+    """Payments captured in [first, last) that are no revenue yet, by currency; apart, those that
+    are `parts` of an invoice that is still open."""
     query = text(f"""
-        SELECT trim(p.currency) AS currency, count(*) AS payments, sum(p.minor)::bigint AS minor
+        SELECT trim(p.currency) AS currency, invoice.id IS NOT NULL AS parts,
+               count(*) AS payments, sum(p.minor)::bigint AS minor
         {UNATTRIBUTED} AND p.account = :account AND p.livemode = :livemode
           AND p.occurred_at >= :first AND p.occurred_at < :last
-        GROUP BY 1 ORDER BY 1
+        GROUP BY 1, 2 ORDER BY 1, 2
     """)
     account, livemode = scope
     values = {"account": account, "livemode": livemode, "first": first, "last": last}
@@ -149,15 +163,18 @@ def unattributed(
 
 
 def unfinished(connection: Connection, scope: Scope, last: datetime) -> dict[str, int]:
-    """Webhook events created before `last` that have booked nothing yet: waiting, quarantined."""
+    """Webhook events created before `last` that have booked nothing yet: waiting (for a worker, or
+    a thin one for its object), quarantined."""
     query = text("""
-        SELECT coalesce(verdict, 'waiting'), count(*) FROM webhook_events
-        WHERE (verdict IS NULL OR verdict = 'quarantined')
+        SELECT CASE verdict WHEN 'quarantined' THEN verdict ELSE 'waiting' END, count(*)
+        FROM webhook_events
+        WHERE (verdict IS NULL OR verdict = 'quarantined'
+               OR id = ANY(ARRAY(SELECT ref_id FROM work WHERE lane = :hydrate)))
           AND account = :account AND livemode = :livemode AND created < :last
         GROUP BY 1 ORDER BY 1
     """)
     account, livemode = scope
-    values = {"account": account, "livemode": livemode, "last": last}
+    values = {"account": account, "livemode": livemode, "last": last, "hydrate": HYDRATE}
     return {row[0]: row[1] for row in connection.execute(query, values)}
 
 
@@ -173,16 +190,16 @@ def close(connection: Connection, scope: Scope, month: Mapping[str, Any]) -> int
     return int(connection.execute(query).scalar_one())
 
 
-def reopen(connection: Connection, scope: Scope, start: date, who: str) -> int | None:
+def reopen(connection: Connection, scope: Scope, start: date, *, who: str, why: str) -> int | None:
     """Open a closed month again; its new version, or None where no such month is closed."""
     query = text("""
         UPDATE accounting_periods SET status = 'open', version = version + 1, reopened_by = :who,
-            reopened_at = clock_timestamp()
+            reopened_why = :why, reopened_at = clock_timestamp()
         WHERE account = :account AND livemode = :livemode AND period_start = :start
           AND status = 'closed'
         RETURNING version
     """)
     account, livemode = scope
-    values = {"account": account, "livemode": livemode, "start": start, "who": who}
+    values = {"account": account, "livemode": livemode, "start": start, "who": who, "why": why}
     version: int | None = connection.execute(query, values).scalar_one_or_none()
     return version

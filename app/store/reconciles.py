@@ -1,6 +1,6 @@
 """Every comparison ever made: its parameters, its totals, its verdict, and what did not agree."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
@@ -19,7 +19,7 @@ Verdict = Literal["clean", "differences", "incomplete"]
 class Run:
     """A comparison of one account and mode over the days [start, end) of a time zone. `verdict` is
     of Stripe against the ledger, `delivered` of the ledger against the destinations. `entries`:
-    of the ledger, by effective date."""
+    of the ledger, by effective date. `classes`: what was found, as results.classes says it."""
 
     id: int
     at: datetime
@@ -31,6 +31,7 @@ class Run:
     entries: int
     verdict: Verdict
     delivered: bool
+    classes: Sequence[Mapping[str, Any]]
 
 
 def record(
@@ -68,13 +69,31 @@ def record(
     return int(kept.id)
 
 
+def newest(connection: Connection, scope: Scope, but: int = 0) -> int:
+    """The last run of whatever days, `but` this one; 0: there is none."""
+    query = text("""
+        SELECT coalesce(max(id), 0) FROM reconcile_runs
+        WHERE account = :account AND livemode = :livemode AND id <> :but
+    """)
+    account, livemode = scope
+    values = {"account": account, "livemode": livemode, "but": but}
+    return int(connection.execute(query, values).scalar_one())
+
+
+def sources(connection: Connection, runs: Collection[int]) -> dict[int, str]:
+    """Of these runs."""
+    query = text("SELECT id, source FROM reconcile_runs WHERE id = ANY(CAST(:runs AS bigint[]))")
+    found = connection.execute(query, {"runs": sorted(runs)}) if runs else ()
+    return {row.id: row.source for row in found}
+
+
 def latest(
     connection: Connection, scope: Scope, start: date, end: date, timezone: str
 ) -> Run | None:
     """The last run of exactly these days in this time zone, whatever it found."""
     query = text("""
         SELECT id, at, period_start, period_end, timezone, source, snapshot_sha256, entries,
-               verdict, delivered
+               verdict, delivered, classes
         FROM reconcile_runs WHERE account = :account AND livemode = :livemode
         AND period_start = :start AND period_end = :end AND timezone = :timezone
         ORDER BY id DESC LIMIT 1
@@ -95,4 +114,5 @@ def latest(
         entries=row.entries,
         verdict=row.verdict,
         delivered=row.delivered,
+        classes=row.classes,
     )
