@@ -1,19 +1,21 @@
 """What Stripe's account must be set to for us: endpoints, their events and versions, secrets."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from textwrap import wrap
 
 import structlog
 from sqlalchemy import Connection
 
 from app.core.reading.readers import READERS
+from app.finding import Finding
+from app.permissions import FORBIDDEN, permissions
 from app.settings import Settings
 from app.store import gaps, secrets_used
 from app.stripe_api import (
     EndpointInfo,
+    StripeApi,
     StripeRefused,
     StripeUnavailable,
     livemode_of,
@@ -21,6 +23,7 @@ from app.stripe_api import (
 )
 
 PATH = "/webhooks/stripe"
+NEWEST = "2026-10-28.endive"  # the newest API version whose shapes are known here
 SHOWN = 8  # names in one line, where there may be hundreds
 UNUSED = 7 * 86_400.0  # seconds; Stripe signs with an old secret for a day, and retries for three
 # Types that an older endpoint cannot send: https://docs.stripe.com/changelog/basil
@@ -29,28 +32,35 @@ SINCE = {"invoice_payment.paid": "2025-05-28", "invoice.overpaid": "2025-03-31"}
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check: `advice` is what to do, empty when it is fine."""
-
-    check: str
-    state: Literal["fine", "doubtful", "wrong"]
-    advice: str = ""
-
-
-def endpoints(settings: Settings) -> Iterator[Finding]:
-    """What the account's endpoints send us; asked of Stripe's API where a key is set."""
+def account(settings: Settings) -> Iterator[Finding]:
+    """What the account's endpoints send us, and what the API key may read; asked of Stripe's API
+    where a key is set."""
     if not settings.stripe_api_key:
-        needed = ", ".join(sorted(READERS))
-        advice = f"Enable at your endpoint: {needed}. With STRIPE_API_KEY this is checked for you."
-        yield Finding("Stripe: enabled events are not known without an API key", "doubtful", advice)
+        check = "Stripe: enabled events are not known without an API key"
+        advice = "With STRIPE_API_KEY this is checked for you. Enable at your endpoint:"
+        yield Finding(check, "doubtful", advice + _many(READERS))
         return
     try:
         found = webhook_endpoints(settings.stripe_api_key, settings.stripe_api_base)
-    except (StripeUnavailable, StripeRefused) as error:
-        yield Finding(f"Stripe: {error}", "doubtful", "Check STRIPE_API_KEY; it needs read access.")
+    except StripeUnavailable as error:
+        yield Finding(f"Stripe: {error}", "doubtful", "Nothing was checked there. Try again later.")
         return
-    yield from judged(found, livemode=livemode_of(settings.stripe_api_key))
+    except StripeRefused as error:
+        yield _refused(error)
+        if error.status != FORBIDDEN:
+            return
+    else:
+        yield from judged(found, livemode=livemode_of(settings.stripe_api_key))
+    yield from permissions(StripeApi(settings.stripe_api_key, settings.stripe_api_base))
+
+
+def _refused(error: StripeRefused) -> Finding:
+    if error.status == FORBIDDEN:
+        check = "Stripe: STRIPE_API_KEY may not read webhook endpoints"
+        advice = "Give it read access to them: what they send is not checked."
+        return Finding(check, "doubtful", advice)
+    advice = "Gap repair, backfill and reconcile do not work: set another STRIPE_API_KEY."
+    return Finding(f"Stripe: {error}", "wrong", advice)
 
 
 def judged(found: Sequence[EndpointInfo], *, livemode: bool) -> Iterator[Finding]:
@@ -74,14 +84,19 @@ def judged(found: Sequence[EndpointInfo], *, livemode: bool) -> Iterator[Finding
 def _judged(one: EndpointInfo) -> Iterator[Finding]:
     version = one.api_version or "the account's default version"
     if one.status != "enabled":
-        yield Finding(f"Stripe: {one.url} is {one.status}", "wrong", "Enable it there.")
+        advice = "Enable it there; then `bridge gap` keeps what it missed (of 30 days)."
+        yield Finding(f"Stripe: {one.url} is {one.status}", "wrong", advice)
         return
     everything = "*" in one.enabled_events
     missing = sorted(_sendable(one.api_version) - set(one.enabled_events))
     useless = sorted(set(one.enabled_events) - set(READERS) - {"*"})
     if missing and not everything:
-        advice = f"Enable them at {one.url}: {', '.join(missing)}."
+        advice = f"Enable them at {one.url}:{_many(missing)}"
         yield Finding("Stripe: events are missing", "wrong", advice)
+    elif version[:10] > NEWEST[:10] and one.api_version:
+        advice = f"Known up to {NEWEST}: update the bridge. What it cannot read is quarantined."
+        check = f"Stripe: {one.url} sends a version that is newer than any known here ({version})"
+        yield Finding(check, "doubtful", advice)
     else:
         yield Finding(f"Stripe: {one.url} sends all that is read ({version})", "fine")
     if everything or useless:
@@ -93,6 +108,12 @@ def _judged(one: EndpointInfo) -> Iterator[Finding]:
 def _sendable(version: str | None) -> set[str]:
     """The types that an endpoint of this version can send, of those that are read."""
     return {name for name in READERS if not version or version >= SINCE.get(name, "")}
+
+
+def _many(names: Iterable[str]) -> str:
+    """All of them, on lines of their own."""
+    lines = wrap("  ".join(sorted(names)), 88, break_long_words=False, break_on_hyphens=False)
+    return "".join(f"\n  {line}" for line in lines)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -123,13 +144,23 @@ def secrets(settings: Settings, connection: Connection) -> Iterator[Finding]:
     used = secrets_used.last_used(connection)
     ours = [one.label for one in settings.webhook_secrets]
     in_use = [label for label in ours if label in used and used[label][1] < UNUSED]
+    before = [f"{name}, {used[name][0]:%Y-%m-%d %H:%M} UTC" for name in sorted({*used} - {*ours})]
     for label in ours:
-        yield _secret(label, used, replaced=bool(in_use))
+        yield _secret(label, used, before, replaced=bool(in_use))
 
 
-def _secret(label: str, used: Mapping[str, tuple[datetime, float]], *, replaced: bool) -> Finding:
+def _secret(
+    label: str,
+    used: Mapping[str, tuple[datetime, float]],
+    before: Sequence[str],
+    *,
+    replaced: bool,
+) -> Finding:
+    """Uses are kept by label, so one that was renamed begins anew; `before` are those of labels
+    that are not set any more."""
     if label not in used:
-        return Finding(f"Signing secret {label}: not used yet", "fine")
+        others = f" (labels not set any more: {'; '.join(before)})" if before else ""
+        return Finding(f"Signing secret {label}: not used under this label yet{others}", "fine")
     at, age = used[label]
     check = f"Signing secret {label}: last used {at:%Y-%m-%d %H:%M} UTC"
     if age < UNUSED or not replaced:
@@ -146,6 +177,6 @@ def tell(settings: Settings) -> None:
 
 
 def _tell(settings: Settings) -> None:
-    for one in endpoints(settings):
+    for one in account(settings):
         if one.state != "fine":
             log.warning("contract.finding", state=one.state, check=one.check, advice=one.advice)

@@ -7,14 +7,13 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import contract
-from app.contract import Finding
+from app.attention import attention_to
+from app.finding import Finding
 from app.queue import connect
 from app.settings import Settings
 from app.store import ledger
 from app.store.db import make_engine
 from app.store.migrate import get_reporting_zone, head, revision
-
-__all__ = ["Finding", "examine"]
 
 DRIFT = 5.0  # seconds between Postgres's clock and ours
 OLDEST_POSTGRES = 150_000
@@ -28,7 +27,7 @@ def examine(settings: Settings, database_url: str | None, redis_url: str | None)
         *_redis(redis_url),
         *_secrets(settings),
         *_destinations(settings),
-        *contract.endpoints(settings),
+        *contract.account(settings),
     ]
 
 
@@ -44,6 +43,7 @@ def _database(settings: Settings, url: str | None) -> Iterator[Finding]:
             if revision(connection) == head():
                 yield from _payments(settings, connection)
                 yield _zone(settings, connection)
+                yield from attention_to(settings, connection)
                 yield from contract.secrets(settings, connection)
                 yield from contract.mode_of_events(settings, connection)
     except SQLAlchemyError as error:

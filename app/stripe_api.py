@@ -6,6 +6,8 @@ What it returns is plain values, and what it raises is a sentence for people, wi
 import json
 import math
 import re
+import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -16,6 +18,14 @@ import stripe
 stripe.enable_telemetry = False  # it would keep an id in the home folder and send our platform
 CONNECT_TIMEOUT, READ_TIMEOUT = 3.05, 8.0  # seconds, of each of the two tries
 IN_CURRENCIES = ("currency_options", "currency_options.tiers")
+NO_ACCESS = "account_invalid"  # Stripe's code: https://docs.stripe.com/error-codes
+UNREACHABLE: dict[type[BaseException], str] = {
+    ConnectionRefusedError: "connection refused",
+    ConnectionError: "the connection broke",
+    socket.gaierror: "its name is not known",
+    ssl.SSLError: "its certificate is not accepted",
+    TimeoutError: "no answer in time",
+}
 PAGE = 100  # the most that Stripe gives; webhook endpoints, 16 an account, are one page
 # What the library trips over where other JSON answers, or bytes that are no text.
 NOT_STRIPES_JSON = (AttributeError, KeyError, TypeError, UnicodeDecodeError)
@@ -36,7 +46,14 @@ class StripeUnavailable(Exception):
 
 
 class StripeRefused(Exception):
-    """Stripe answered no, and will again until someone changes the key or its permissions."""
+    """Stripe answered no, and will again until someone changes the key or its permissions.
+
+    `status` is the HTTP status, where there was an answer.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class StripeMissing(Exception):
@@ -226,6 +243,12 @@ def _told_of(
     """As `_told`, of one object. An address that is not Stripe's answers 404 without a code."""
     if error.http_status == 404 and error.code:
         return StripeMissing(f"Stripe has no {wanted} for this key (404).")
+    if error.http_status == 403 and _code(error) == NO_ACCESS:
+        return StripeRefused(
+            f"Stripe does not know the account of {wanted}, or STRIPE_API_KEY has no access to it"
+            " (403).",
+            403,
+        )
     return _told(error, api_base, wanted)
 
 
@@ -234,26 +257,52 @@ def _told(
 ) -> StripeUnavailable | StripeRefused:
     match error.http_status:
         case None:
-            return StripeUnavailable(f"Stripe's API at {api_base} cannot be reached.")
+            why = _out_of_reach(error)
+            return StripeUnavailable(f"Stripe's API at {api_base} cannot be reached ({why}).")
         case 401:
             return StripeRefused(
-                "Stripe does not accept STRIPE_API_KEY (401): it is wrong, expired or revoked."
+                "Stripe does not accept STRIPE_API_KEY (401): it is wrong, expired or revoked.", 401
             )
         case 403:
             return StripeRefused(
                 "STRIPE_API_KEY lacks a permission (403): a restricted key needs read access to"
-                f" {wanted}."
+                f" {wanted}.",
+                403,
             )
         case 429:
             return StripeUnavailable(
-                "Stripe's API is limiting our requests (429); try again.", _retry_after(error)
+                "Stripe's API is limiting our requests (429).", _retry_after(error)
             )
         case status if status < 400:
             return StripeUnavailable(_not_stripe(api_base))
         case status if status >= 500:
             return StripeUnavailable(f"Stripe's API at {api_base} is failing ({status}).")
         case status:
-            return StripeRefused(f"Stripe's API at {api_base} refused the request ({status}).")
+            return StripeRefused(
+                f"Stripe's API at {api_base} refused the request ({status}).", status
+            )
+
+
+def _code(error: stripe.StripeError) -> object:
+    """Stripe's code for what went wrong; the library leaves it out where permission lacks."""
+    body = error.json_body if isinstance(error.json_body, dict) else {}
+    said = body.get("error")
+    return said.get("code") if isinstance(said, dict) else None
+
+
+def _out_of_reach(error: BaseException) -> str:
+    """Why, by the kinds of what caused it: its words may hold anything."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for kind, words in UNREACHABLE.items():
+        if any(isinstance(one, kind) for one in causes):
+            return words
+    if any("Timeout" in type(one).__name__ for one in causes):  # requests' and urllib3's own
+        return UNREACHABLE[TimeoutError]
+    return "no connection"
 
 
 def _retry_after(error: stripe.StripeError) -> float | None:

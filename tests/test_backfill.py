@@ -16,7 +16,7 @@ from app.cli import cli
 from app.core.envelope import open_envelope
 from app.demo.saas import Story, simulate
 from app.history.backfill import Backfill, Filled, backfill
-from app.history.listing import WAITS, Pace, Stopped
+from app.history.listing import FIRST, WAITS, Pace, Stopped
 from app.local.stores import Stores
 from app.process import process
 from app.release import release_ended_holds
@@ -265,7 +265,7 @@ def test_stripes_retry_after_is_waited_for(engine: Engine, stripe: FakeStripe) -
 
 
 def test_waiting_has_an_end(engine: Engine, stripe: FakeStripe) -> None:
-    stripe.fail("/v1/charges", 429, times=99, headers={"Stripe-Should-Retry": "false"})
+    stripe.fail("/v1/refunds", 429, times=99, headers={"Stripe-Should-Retry": "false"})
     waited: list[float] = []
 
     filled = charges(engine, stripe, pace=Pace(waited.append))
@@ -273,6 +273,29 @@ def test_waiting_has_an_end(engine: Engine, stripe: FakeStripe) -> None:
     assert filled.out_of_reach
     assert "429" in filled.failures[""]
     assert len(waited) == WAITS
+
+
+def test_without_a_first_page_it_ends_after_half_a_minute(
+    engine: Engine, stripe: FakeStripe
+) -> None:
+    stripe.fail("/v1/charges", 429, times=99, headers={"Stripe-Should-Retry": "false"})
+    waited: list[float] = []
+
+    assert charges(engine, stripe, pace=Pace(waited.append)).out_of_reach
+    assert len(waited) <= WAITS
+    assert sum(waited) <= FIRST
+
+
+def test_a_first_page_is_waited_for_as_long_as_stripe_asks(
+    engine: Engine, stripe: FakeStripe
+) -> None:
+    headers = {"Retry-After": "50", "Stripe-Should-Retry": "false"}
+    stripe.fail("/v1/charges", 429, times=3, headers=headers)
+    waited: list[float] = []
+
+    assert charges(engine, stripe, pace=Pace(waited.append)).failures == {}
+    assert len(waited) == 3
+    assert min(waited) >= 50
 
 
 def test_who_is_asked_to_wait_too_long_comes_another_time(
@@ -376,6 +399,7 @@ def test_the_command_asks_first_and_leaves_an_audit_line(
         "known": {},
         "unreadable": {},
         "failures": {},
+        "nothing_found_of": [],
     }
     assert rows(engine, "SELECT action, why, rows FROM audit_log") == [
         {"action": "backfill", "why": "a test", "rows": 1}
@@ -388,6 +412,7 @@ def test_the_command_asks_first_and_leaves_an_audit_line(
     [
         ("--from", "2026-02-01", "--to", "2026-01-01"),
         ("--from", "2026-01-01", "--to", "2026-02-01", "--only", "teapots"),
+        ("--from", "2026-01-01", "--to", "2026-02-01", "--account", "acct_\n1"),
         ("--from", "2026-01-01", "--to", "2026-02-01", "--destination", "nowhere"),
         ("--from", "2026-01-01", "--to", "2026-02-01", "--destination", "x", "--only", "refunds"),
     ],
@@ -397,3 +422,51 @@ def test_what_cannot_be_meant_is_refused(stores: Stores, words: tuple[str, ...])
     done = CliRunner().invoke(cli, ["backfill", *words, "--yes"], env=env)
 
     assert done.exit_code == 2, done.output
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        ("--yes", "The same command goes on from here."),
+        ("--dry-run", "Nothing was kept: a dry run."),
+    ],
+)
+def test_one_that_is_stopped_says_what_it_kept(
+    engine: Engine, stores: Stores, monkeypatch: pytest.MonkeyPatch, word: str, kept: str
+) -> None:
+    def ended(_: Backfill) -> Filled:
+        raise Stopped
+
+    monkeypatch.setattr("app.history.backfill.backfill", ended)
+    env = {"DATABASE_URL": stores.database_url, "STRIPE_API_KEY": KEY, "BRIDGE_NO_DOTENV": "1"}
+    words = ["--from", "2026-01-01", "--to", "2026-02-01", word]
+    done = CliRunner().invoke(cli, ["backfill", *words], env=env)
+
+    assert done.exit_code == 130
+    assert done.stderr.splitlines()[-1] == f"Stopped. {kept}"
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_an_account_that_nobody_knows_is_no_success(
+    engine: Engine, stripe: FakeStripe, stores: Stores, refused: bool
+) -> None:
+    if refused:  # as Stripe does: https://docs.stripe.com/error-codes
+        said = {"code": "account_invalid", "message": f"The key {KEY} has no access"}
+        stripe.fail("/v1/", 403, body={"error": said})
+    env = {
+        "DATABASE_URL": stores.database_url,
+        "STRIPE_API_KEY": KEY,
+        "STRIPE_API_BASE": stripe.base,
+        "BRIDGE_NO_DOTENV": "1",
+    }
+    words = ["--from", "2026-01-01", "--to", "2026-02-01", "--account", "acct_9", "--yes"]
+    done = CliRunner().invoke(cli, ["backfill", *words], env=env)
+
+    assert done.exit_code == 1
+    assert KEY not in done.output
+    said_of_it = {
+        False: "Nothing was found of acct_9: Stripe lists no objects of it for this key",
+        True: "acct_9 is not done: Stripe does not know the account of /v1/prices of acct_9, or",
+    }
+    assert said_of_it[refused] in done.stderr
+    assert "If it is your own, say --account own" in done.stderr

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,12 +15,15 @@ import pytest
 from sqlalchemy import Engine, text
 from stripe import RequestsClient
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
+from app.cli import cli
 from app.core.envelope import open_envelope
 from app.core.reading.readers import READERS
 from app.drain import Drain
 from app.history import gap
-from app.history.gap import Absent, Mended, Run, Timer, mend
+from app.history.gap import Absent, Mended, Run, mend
+from app.history.gap_timer import Timer
 from app.history.listing import Pace, Stopped
 from app.local.stores import Stores
 from app.log import configure
@@ -256,17 +260,8 @@ def test_while_stripe_is_out_of_reach_the_rest_waits(engine: Engine, stripe: Fak
 
     assert mended.out_of_reach
     assert {one.account for one in listed(stripe)} == {""}
-
-
-def test_what_stripe_lists_no_more_is_said(engine: Engine, stripe: FakeStripe) -> None:
-    mend(run(engine, stripe))
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE gap_cursors SET covered_until = '2026-01-05T12:00:00Z'"))
-
-    mended = mend(run(engine, stripe))
-
-    assert mended.unlisted == {"": datetime(2026, 1, 5, 12, tzinfo=UTC)}
-    assert mend(run(engine, stripe)).unlisted == {}
+    assert mended.compared == []
+    assert mended.failures["acct_1"] == "not asked any more."
 
 
 def test_what_is_no_event_is_left_out_and_said(engine: Engine, stripe: FakeStripe) -> None:
@@ -414,3 +409,104 @@ def test_the_command_needs_a_key_and_runs_alone(
 
     assert (second.returncode, keyless.returncode) == (4, 2)
     assert "STRIPE_API_KEY" in keyless.stderr
+
+
+def test_what_was_not_compared_is_never_called_complete(
+    engine: Engine, stripe: FakeStripe, env: dict[str, str]
+) -> None:
+    arrive(engine, event(1, DAY, account="acct_1"))
+    stripe.fail("/v1/events", 403)
+    part = CliRunner().invoke(cli, ["gap"], env=env)
+    stripe.fail("/v1/events", 403, times=2)
+    none = CliRunner().invoke(cli, ["gap"], env=env)
+
+    refused = "STRIPE_API_KEY lacks a permission (403): a restricted key needs read access to"
+    own = f"The own account was not compared: {refused} /v1/events."
+    assert part.stdout.splitlines()[0].startswith("Nothing is missing of 1 of 2 accounts, ")
+    assert part.stdout.splitlines()[1:] == [own]
+    assert none.stdout.splitlines() == [
+        "Nothing was compared.",
+        own,
+        f"acct_1 was not compared: {refused} /v1/events of acct_1.",
+    ]
+    assert (part.exit_code, none.exit_code) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("since", "seconds"), [("12d", 12 * DAY), ("2d", 2 * DAY), ("2099-11-09T02:10", None)]
+)
+def test_since_is_a_time_as_people_write_it(
+    engine: Engine,
+    stripe: FakeStripe,
+    env: dict[str, str],
+    since: str,
+    seconds: float | None,
+) -> None:
+    done = CliRunner().invoke(cli, ["gap", "--since", since, "--json"], env=env)
+
+    assert done.exit_code == (0 if seconds else 2), done.output
+    begins = {int(one.params["created"]["gte"]) for one in listed(stripe)}
+    ago = {round((time.time() - at) / HOUR) * HOUR for at in begins}
+    assert max(ago, default=None) == seconds
+
+
+def test_what_may_still_be_on_its_way_cannot_be_asked_for(env: dict[str, str]) -> None:
+    done = CliRunner().invoke(cli, ["gap", "--since", "4m"], env=env)
+
+    assert done.exit_code == 2
+    assert "less than 5 minutes ago" in done.stderr
+
+
+def test_more_than_stripe_lists_is_said_to_be_more(
+    engine: Engine, stripe: FakeStripe, env: dict[str, str]
+) -> None:
+    now = datetime.now(UTC)
+    done = CliRunner().invoke(cli, ["gap", "--since", "45d"], env=env)
+
+    first, end = (f"{now - timedelta(days=days):%Y-%m-%d}" for days in (45 + 35, 29))
+    assert done.exit_code == 0
+    assert "Stripe lists events of 30 days: compared from " in done.stderr
+    assert f"bridge backfill --from {first} --to {end}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [((), "What was found until now is kept."), (("--dry-run",), "Nothing was kept: a dry run.")],
+)
+def test_one_that_is_stopped_says_what_it_kept(
+    engine: Engine, env: dict[str, str], monkeypatch: pytest.MonkeyPatch, words: str, kept: str
+) -> None:
+    def ended(*_: object) -> Mended:
+        raise Stopped
+
+    monkeypatch.setattr(gap, "mend", ended)  # of `recorded`
+    monkeypatch.setattr("app.cli.gap.mend", ended)
+    done = CliRunner().invoke(cli, ["gap", *words], env=env)
+
+    assert (done.exit_code, done.stderr) == (130, f"Stopped. {kept}\n")
+
+
+def test_a_stripe_that_is_away_is_said_and_given_up(
+    engine: Engine, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    class Stopping(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout or 0.0)
+            return False
+
+    monkeypatch.setattr("app.cli.gap.stop_signals", lambda: nullcontext(Stopping()))
+    away = "http://127.0.0.1:9"  # where nobody listens
+    done = CliRunner().invoke(cli, ["gap"], env={**env, "STRIPE_API_BASE": away})
+
+    said = [
+        f"Stripe's API at {away} cannot be reached (connection refused): again in {seconds:.0f} s;"
+        " Ctrl-C stops."
+        for seconds in waited
+    ]
+    assert done.exit_code == 3
+    assert [line for line in done.stderr.splitlines() if "again in" in line] == said
+    assert len(said) > 1
+    assert sum(waited) <= 30
+    assert done.stdout.splitlines()[0] == "Nothing was compared."

@@ -373,7 +373,7 @@ def test_the_payments_of_a_payment_intent_are_those_alone(fake: FakeStripe, api:
         (400, refusal(KEY), StripeRefused, "refused the request (400)."),
         (404, refusal(KEY), StripeRefused, "refused the request (404)."),
         (404, f"<h1>{KEY}</h1>".encode(), StripeRefused, "refused the request (404)."),
-        (429, refusal(KEY), StripeUnavailable, "is limiting our requests (429); try again."),
+        (429, refusal(KEY), StripeUnavailable, "is limiting our requests (429)."),
         (500, refusal(KEY), StripeUnavailable, "is failing (500)."),
         (500, {"error": KEY}, StripeUnavailable, "is not Stripe's API; see STRIPE_API_BASE."),
         (500, {"error": [KEY]}, StripeUnavailable, "is not Stripe's API; see STRIPE_API_BASE."),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,13 @@ from stripe import RequestsClient
 from structlog.testing import capture_logs
 
 from app import contract
-from app.contract import Finding, judged
+from app.contract import judged
 from app.core.reading.readers import READERS
 from app.core.signature import sign
+from app.finding import Finding
+from app.history.backfill import LISTS
 from app.last_use import LastUse
+from app.permissions import NEEDS
 from app.settings import Settings, WebhookSecret
 from app.store import secrets_used
 from app.store.db import make_engine
@@ -57,7 +61,7 @@ def test_missing_events_are_named() -> None:
     [finding] = judged([endpoint(enabled_events=ALL[2:])], livemode=False)
 
     assert finding == Finding(
-        "Stripe: events are missing", "wrong", f"Enable them at {URL}: {ALL[0]}, {ALL[1]}."
+        "Stripe: events are missing", "wrong", f"Enable them at {URL}:\n  {ALL[0]}  {ALL[1]}"
     )
 
 
@@ -107,6 +111,88 @@ def test_none_disabled_several_and_of_the_other_mode() -> None:
     ]
 
 
+def test_a_version_that_is_newer_than_any_known_is_a_doubt() -> None:
+    [finding] = judged([endpoint(api_version="2027-02-24.fuji")], livemode=False)
+
+    assert (finding.state, finding.check) == (
+        "doubtful",
+        f"Stripe: {URL} sends a version that is newer than any known here (2027-02-24.fuji)",
+    )
+
+
+def test_a_disabled_endpoint_missed_something() -> None:
+    [finding] = judged([endpoint(status="disabled")], livemode=False)
+
+    assert finding.advice == "Enable it there; then `bridge gap` keeps what it missed (of 30 days)."
+
+
+def test_all_types_are_on_lines_that_can_be_read(settings: Settings) -> None:
+    [finding] = contract.account(settings)
+
+    first, *lines = finding.advice.splitlines()
+    assert first == "With STRIPE_API_KEY this is checked for you. Enable at your endpoint:"
+    assert [name for line in lines for name in line.split()] == sorted(READERS)
+    assert max(map(len, lines)) <= 90
+
+
+# --- what the key may do
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "advice"),
+    [
+        (
+            401,
+            "wrong",
+            "Gap repair, backfill and reconcile do not work: set another STRIPE_API_KEY.",
+        ),
+        (429, "doubtful", "Nothing was checked there. Try again later."),
+    ],
+)
+def test_a_key_that_is_refused_is_wrong_and_a_busy_stripe_is_not(
+    settings: Settings, stripe: FakeStripe, status: int, state: str, advice: str
+) -> None:
+    stripe.fail("/v1/", status, times=99, headers={"Stripe-Should-Retry": "false"})
+    asked = replace(settings, stripe_api_key=KEY, stripe_api_base=stripe.base)
+
+    [finding] = contract.account(asked)
+    assert (finding.state, finding.advice) == (state, advice)
+    assert len(stripe.requests) == 1
+
+
+def test_each_list_that_is_used_is_tried_and_what_is_refused_is_named(
+    settings: Settings, stripe: FakeStripe
+) -> None:
+    asked = replace(settings, stripe_api_key=KEY, stripe_api_base=stripe.base)
+    *_, fine = contract.account(asked)
+    tried = [(one.path, one.params["limit"]) for one in stripe.requests[1:]]
+    for path in ("/v1/webhook_endpoints", "/v1/prices", "/v1/balance_transactions"):
+        stripe.fail(path, 403)
+    *_, some = contract.account(asked)
+    stripe.fail("/v1/events", 403)
+    *_, vital = contract.account(asked)
+
+    assert fine == Finding("Stripe: STRIPE_API_KEY reads all 12 lists in use", "fine")
+    assert tried == [(need.path, "1") for need in NEEDS]
+    assert some == Finding(
+        "Stripe: STRIPE_API_KEY may not read prices, balance transactions",
+        "doubtful",
+        "Give the key read access to these, or do without:\n"
+        "  prices: MRR of prices that events only name; bridge backfill\n"
+        "  balance transactions: bridge reconcile --source api; bridge backfill, of charges and"
+        " refunds",
+    )
+    assert (vital.check, vital.state) == ("Stripe: STRIPE_API_KEY may not read events", "wrong")
+
+
+def test_every_list_that_a_backfill_reads_is_among_them_and_all_are_in_the_docs() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "backfill.md").read_text()
+    table = page.partition("### What the key must be allowed to read")[2]
+
+    assert {one.path for one in LISTS} <= {need.path for need in NEEDS}
+    assert [need.name for need in NEEDS if need.name not in table] == []
+
+
 @pytest.fixture
 def stripe() -> Iterator[FakeStripe]:
     with fake_stripe(key=KEY) as running:
@@ -132,9 +218,12 @@ def test_stripe_out_of_reach_is_a_doubt_and_no_failure(
     stripe.fail("/v1/webhook_endpoints", 500, times=2)
     asked = replace(settings, stripe_api_key=KEY, stripe_api_base=stripe.base)
 
-    [finding] = contract.endpoints(asked)
-    assert finding.state == "doubtful"
-    assert KEY not in str(finding)
+    [finding] = contract.account(asked)
+    assert finding == Finding(
+        f"Stripe: Stripe's API at {stripe.base} is failing (500).",
+        "doubtful",
+        "Nothing was checked there. Try again later.",
+    )
 
 
 def test_a_key_of_the_other_mode_than_all_that_arrives_is_wrong(
@@ -177,8 +266,26 @@ def test_a_secret_that_another_has_taken_the_place_of_can_go(
         ("fine", ""),
         ("fine", ""),
     ]
-    assert found[2].check == "Signing secret next: not used yet"
+    assert found[2].check == "Signing secret next: not used under this label yet"
     assert SECRET not in str(found)
+
+
+def test_a_secret_with_a_new_label_is_not_said_to_be_unused(
+    engine: Engine, settings: Settings
+) -> None:
+    ours = replace(settings, webhook_secrets=(WebhookSecret(label="old", value=SECRET),))
+    with engine.begin() as connection:
+        secrets_used.use(connection, "1")
+        connection.execute(
+            text("UPDATE webhook_secrets_used SET last_used_at = '2026-11-20T10:00:00Z'")
+        )
+        [finding] = contract.secrets(ours, connection)
+
+    assert finding == Finding(
+        "Signing secret old: not used under this label yet"
+        " (labels not set any more: 1, 2026-11-20 10:00 UTC)",
+        "fine",
+    )
 
 
 def uses(engine: Engine) -> list[tuple[Any, ...]]:

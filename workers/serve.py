@@ -15,7 +15,7 @@ from rq.worker.base import StopRequested
 
 from app import contract
 from app.drain import Drain, where
-from app.history.gap import Timer
+from app.history.gap_timer import Timer
 from app.queue import QUEUE, answers, connect, ring, silence
 from app.settings import Settings
 from app.store.db import make_engine

@@ -1,6 +1,7 @@
 """bridge backfill: history that no webhook brought, and destinations that came later."""
 
 import getpass
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, get_args
@@ -10,7 +11,7 @@ from rich.markup import escape
 from sqlalchemy import Engine
 
 from app.cli.demo import progress
-from app.cli.gap import counting, key_of
+from app.cli.gap import counting, key_of, paced
 from app.cli.room import (
     FAILURES,
     INTERRUPTED,
@@ -31,13 +32,13 @@ from app.history import backfill as filling
 from app.history import catch_up as catching
 from app.history.backfill import PARTS, Backfill, Filled, Part
 from app.history.catch_up import RATE, CaughtUp, catch_up
-from app.history.listing import Pace, Stopped
+from app.history.listing import Stopped
 from app.local.supervise import stop_signals
 from app.settings import Settings, load_from_environment
 from app.store import analytics_events
 from app.store.analytics_events import Unowed
 from app.store.db import make_engine
-from app.store.gaps import BACKFILL_LOCK, alone
+from app.store.gaps import BACKFILL_LOCK, accounts, alone
 from app.stripe_api import StripeApi, livemode_of
 
 DAYS = ["%Y-%m-%d"]
@@ -84,6 +85,8 @@ def backfill(
         raise stop(USAGE, "--from must be before --to, which is the day after the last.")
     if destination and only:
         raise stop(USAGE, "--only is of Stripe's objects, --destination of what was told.")
+    if account not in (None, OWN) and not re.fullmatch(r"acct_\w+", account or "", re.ASCII):
+        raise stop(USAGE, "--account is acct_..., or own.")
     whose = "" if account == OWN else account
     engine = make_engine(database_url(settings), "cli", pool_size=2)
     try:
@@ -97,7 +100,8 @@ def backfill(
                 asked = {"since": since, "until": until, "parts": _parts(only), "account": whose}
                 _backfill(engine, settings, asked, why, dry_run, yes, json_)
     except Stopped:
-        raise stop(INTERRUPTED, "Stopped. The same command goes on from here.") from None
+        kept = "Nothing was kept: a dry run." if dry_run else "The same command goes on from here."
+        raise stop(INTERRUPTED, f"Stopped. {kept}") from None
     finally:
         engine.dispose()
 
@@ -127,6 +131,11 @@ def _backfill(
             f"What Stripe's {', '.join(asked['parts'])} say is booked, and told to: {to}"
             " (as far as each takes what is old)."
         )
+        if asked["account"] and not _is_known(engine, api_key, asked["account"]):
+            complain(
+                f"Nothing of {asked['account']} has come yet: it is taken for a connected account."
+                " If it is your own, say --account own, or it is booked a second time."
+            )
         confirm(yes)
     with stop_signals() as stopping, counting() as bars:
         bar = bars.add_task("objects of Stripe's read", total=None)
@@ -134,7 +143,7 @@ def _backfill(
             engine=engine,
             api=StripeApi(api_key, settings.stripe_api_base),
             livemode=livemode_of(api_key),
-            pace=Pace(stopping.wait, stopping.is_set),
+            pace=paced(stopping),
             dry_run=dry_run,
             told=lambda name, read: bars.update(bar, advance=read, description=name),
             **asked,
@@ -148,12 +157,22 @@ def _backfill(
     else:
         _print_filled(filled, dry_run)
     for whose, reason in filled.failures.items():
-        complain(f"{escape(whose) or 'The own account'} is not done: {reason}")
+        complain(f"{whose or 'The own account'} is not done: {reason}")
+    for whose in filled.strangers:
+        complain(
+            f"Nothing was found of {whose}: Stripe lists no objects of it for this key, and no"
+            " webhook event of it was ever kept. Is it the right id, and a key of the right mode?"
+        )
     if filled.failures:
-        complain("The same command goes on from here.")
+        complain("Once that is mended, the same command goes on from here.")
         raise typer.Exit(OUT_OF_REACH if filled.out_of_reach else FAILURES)
-    if filled.unreadable:
+    if filled.unreadable or filled.strangers:
         raise typer.Exit(FAILURES)
+
+
+def _is_known(engine: Engine, api_key: str, account: str) -> bool:
+    with engine.connect() as connection:
+        return account in accounts(connection, livemode_of(api_key))
 
 
 def _filled(filled: Filled, dry_run: bool) -> dict[str, Any]:
@@ -164,13 +183,16 @@ def _filled(filled: Filled, dry_run: bool) -> dict[str, Any]:
         "known": dict(filled.known),
         "unreadable": dict(filled.unreadable),
         "failures": filled.failures,
+        "nothing_found_of": filled.strangers,
     }
 
 
 def _print_filled(filled: Filled, dry_run: bool) -> None:
     types = sorted(filled.kept.keys() | filled.known.keys())
     rows = [(name, filled.kept[name], filled.known[name]) for name in types]
-    table("From Stripe's objects", ["as", "new" if dry_run else "kept", "known before"], rows)
+    if rows:
+        columns = ["as", "new" if dry_run else "kept", "known before"]
+        table("From Stripe's objects", columns, rows)
     read = sum(filled.read.values())
     screen.print(f"{read:,} objects read, {filled.kept.total():,} webhook events made of them.")
     for name, number in filled.unreadable.items():

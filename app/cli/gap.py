@@ -1,5 +1,6 @@
 """bridge gap: what Stripe sent and never arrived."""
 
+import threading
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from app.cli import moments
 from app.cli.room import (
     FAILURES,
     INTERRUPTED,
@@ -19,18 +21,18 @@ from app.cli.room import (
     database_url,
     knock,
     screen,
+    show,
     stop,
     table,
 )
-from app.history.gap import Mended, Run, mend, recorded
+from app.core.uncovered import backfill_command, in_words, uncovered
+from app.history.gap import UNDER_WAY, Mended, Run, mend, recorded
 from app.history.listing import Pace, Stopped
 from app.local.supervise import stop_signals
 from app.settings import Settings, load_from_environment
 from app.store.db import make_engine
 from app.store.gaps import GAP_LOCK, alone
-from app.stripe_api import StripeApi, livemode_of
-
-TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+from app.stripe_api import StripeApi, StripeUnavailable, livemode_of
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -39,8 +41,7 @@ def add_to(cli: typer.Typer) -> None:
 
 def gap(
     since: Annotated[
-        datetime | None,
-        typer.Option(formats=TIMES, help="From when (BRIDGE_TIMEZONE); else from where it was."),
+        str | None, typer.Option(help=f"From when; else from where it was. {moments.HELP}.")
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only say what is missing.")] = False,
     json_: Annotated[
@@ -54,7 +55,7 @@ def gap(
     """
     settings = load_from_environment()
     api_key = key_of(settings)
-    begin = since.replace(tzinfo=settings.zone) if since else None
+    begin = _begin(since)
     engine = make_engine(database_url(settings), "cli", pool_size=2)
     try:
         with alone(engine, GAP_LOCK) as ours, stop_signals() as stopping, counting() as bars:
@@ -65,22 +66,47 @@ def gap(
                 engine=engine,
                 api=StripeApi(api_key, settings.stripe_api_base),
                 livemode=livemode_of(api_key),
-                pace=Pace(stopping.wait, stopping.is_set),
+                pace=paced(stopping),
                 dry_run=dry_run,
                 told=lambda number: bars.advance(bar, number),
             )
             mended = mend(run, begin) if dry_run else recorded(run, begin)
     except Stopped:
-        raise stop(INTERRUPTED, "Stopped. What was found until now is kept.") from None
+        kept = "Nothing was kept: a dry run." if dry_run else "What was found until now is kept."
+        raise stop(INTERRUPTED, f"Stopped. {kept}") from None
     finally:
         engine.dispose()
     if mended.missing and not dry_run:
         knock(settings)
     if json_:
-        as_json(_plain(mended, dry_run))
+        as_json(_plain(mended, settings, dry_run))
     else:
         _print(mended, settings, dry_run)
+    if begin and begin < mended.since:
+        complain(_listed_no_more(begin, mended, settings))
     _leave(mended, dry_run)
+
+
+def _begin(since: str | None) -> datetime | None:
+    """Leaves with 2 where nothing could be compared from then on."""
+    begin = moments.moment(since)
+    if begin and begin > datetime.now(UTC) - UNDER_WAY:
+        minutes = round(UNDER_WAY.total_seconds() / 60)
+        raise stop(
+            USAGE,
+            f"--since {since} is less than {minutes} minutes ago: webhook events of that time may"
+            " still be on their way, and are left to a later run.",
+        )
+    return begin
+
+
+def _listed_no_more(begin: datetime, mended: Mended, settings: Settings) -> str:
+    """Of a time that was asked for and that Stripe's list has no more."""
+    before = uncovered("", False, begin, mended.since)
+    return (
+        f"Stripe lists events of 30 days: compared from {_time(mended.since)} UTC on, not from"
+        f" {_time(begin)}. For the time before: {backfill_command([before], settings.zone)}"
+    )
 
 
 def key_of(settings: Settings) -> str:
@@ -88,6 +114,15 @@ def key_of(settings: Settings) -> str:
     if not settings.stripe_api_key:
         raise stop(USAGE, "Set STRIPE_API_KEY: Stripe is to be asked. Read access will do.")
     return settings.stripe_api_key
+
+
+def paced(stopping: threading.Event) -> Pace:
+    """Waits for Stripe until it answers or we are to stop, and says so."""
+    return Pace(stopping.wait, stopping.is_set, _say_wait)
+
+
+def _say_wait(_path: str, seconds: float, error: StripeUnavailable) -> None:
+    complain(f"{str(error).rstrip('.')}: again in {seconds:.0f} s; Ctrl-C stops.")
 
 
 def counting() -> Progress:
@@ -101,7 +136,7 @@ def counting() -> Progress:
     )
 
 
-def _plain(mended: Mended, dry_run: bool) -> dict[str, Any]:
+def _plain(mended: Mended, settings: Settings, dry_run: bool) -> dict[str, Any]:
     return {
         "since": mended.since,
         "until": mended.until,
@@ -112,7 +147,17 @@ def _plain(mended: Mended, dry_run: bool) -> dict[str, Any]:
         },
         "known": mended.known,
         "unreadable": mended.unreadable,
-        "not_listed_any_more": mended.unlisted,
+        "not_listed_any_more": [
+            {
+                "account": one.account,
+                "livemode": one.livemode,
+                "compared_until": one.compared,
+                "listed_from": one.until,
+                "next": backfill_command([one], settings.zone),
+            }
+            for one in mended.uncovered
+        ],
+        "compared": mended.compared,
         "failures": mended.failures,
     }
 
@@ -124,21 +169,23 @@ def _print(mended: Mended, settings: Settings, dry_run: bool) -> None:
         table(f"Missing webhook events, {window}", ["type", "missing", "oldest (UTC)"], rows)
         kept = "would be kept" if dry_run else "kept now, and on their way"
         screen.print(f"{mended.absent:,} were missing: {kept}. {mended.known:,} were known.")
-    else:
-        screen.print(f"Nothing is missing, {window}: {mended.known:,} webhook events are known.")
-    for account, cursor in mended.unlisted.items():
-        day, today = (one.astimezone(settings.zone) for one in (cursor, mended.since))
-        complain(
-            f"{_whose(account)}: last compared {day:%Y-%m-%d}, and Stripe lists 30 days. For the"
-            f" time before: bridge backfill --from {day:%Y-%m-%d} --to {today:%Y-%m-%d}"
+    elif mended.compared:
+        whole = len(mended.compared) + len(mended.failures)
+        of = f" of {len(mended.compared)} of {whole} accounts" if mended.failures else ""
+        screen.print(
+            f"Nothing is missing{of}, {window}: {mended.known:,} webhook events are known."
         )
+    else:
+        screen.print("Nothing was compared.")
+    for account, reason in mended.failures.items():
+        screen.print(f"{_whose(account)} was not compared: {escape(reason)}")
+    for what, command in in_words(mended.uncovered, settings.zone):
+        complain(show(f"{what}: Stripe lists 30 days. Next: {command}"))
     if mended.unreadable:
         complain(f"{mended.unreadable:,} were no webhook events and are left out: see the log.")
 
 
 def _leave(mended: Mended, dry_run: bool) -> None:
-    for account, reason in mended.failures.items():
-        complain(f"{_whose(account)} was not compared: {reason}")
     if mended.out_of_reach:
         raise typer.Exit(OUT_OF_REACH)
     if mended.failures or (dry_run and mended.missing):
@@ -146,7 +193,7 @@ def _leave(mended: Mended, dry_run: bool) -> None:
 
 
 def _whose(account: str) -> str:
-    return escape(account) or "The own account"
+    return escape(show(account)) if account else "The own account"
 
 
 def _time(at: datetime) -> str:

@@ -91,7 +91,7 @@ class Backfill:
     until: datetime
     parts: Sequence[Part] = PARTS
     account: str | None = None  # None: our own and every connected one that was heard
-    pace: Pace = Pace()  # noqa: RUF009 - frozen
+    pace: Pace = field(default_factory=Pace)
     dry_run: bool = False
     told: Callable[[str, int], object] = lambda _name, _read: None
 
@@ -99,13 +99,15 @@ class Backfill:
 @dataclass
 class Filled:
     """What came of it: objects read by list, and webhook events by type that were `kept` now or
-    `known` before. `failures` says, by account, why it is not done."""
+    `known` before. `failures` says, by account, why it is not done; `strangers` are accounts of
+    which nothing was ever kept and nothing was found."""
 
     read: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
     known: Counter[str] = field(default_factory=Counter)
     unreadable: Counter[str] = field(default_factory=Counter)
     failures: dict[str, str] = field(default_factory=dict)
+    strangers: list[str] = field(default_factory=list)
     out_of_reach: bool = False
 
 
@@ -122,8 +124,11 @@ def backfill(wanted: Backfill) -> Filled:
         of = Range(
             account=account, livemode=wanted.livemode, since=wanted.since, until=wanted.until
         )
+        before = filled.read.total()
         try:
             _account(wanted, filled, of)
+            if account not in seen and filled.read.total() == before:
+                filled.strangers.append(account)
         except NO_ANSWER as error:
             filled.failures[account] = str(error)
             log.warning("backfill.not_done", account=account, reason=str(error))
@@ -140,6 +145,8 @@ def _account(wanted: Backfill, filled: Filled, of: Range) -> None:
     if not wanted.dry_run:
         with wanted.engine.begin() as connection:
             gaps.forget_places(connection, of)
+            if set(wanted.parts) == set(PARTS):
+                gaps.read_whole(connection, of)
 
 
 def _list(wanted: Backfill, filled: Filled, of: Range, one: List) -> None:

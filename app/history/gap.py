@@ -4,11 +4,9 @@ https://docs.stripe.com/webhooks/process-undelivered-events
 """
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from time import monotonic
 from typing import Any
 
 import structlog
@@ -16,8 +14,8 @@ from sqlalchemy import Engine
 
 from app.core.envelope import NotAnEvent, open_envelope
 from app.core.reading.readers import READERS
-from app.history.listing import Pace, Stopped, pages
-from app.settings import Settings
+from app.core.uncovered import Uncovered, uncovered
+from app.history.listing import Pace, pages
 from app.store import gaps, identities, webhook_events
 from app.store.webhook_events import Arrived
 from app.stripe_api import (
@@ -25,7 +23,6 @@ from app.stripe_api import (
     StripeMissing,
     StripeRefused,
     StripeUnavailable,
-    livemode_of,
 )
 
 RETENTION = timedelta(days=30)  # of Stripe's list
@@ -50,16 +47,17 @@ class Absent:
 
 @dataclass
 class Mended:
-    """What a run found. `known` were kept already; `unlisted` is, by account, since when Stripe's
-    list no longer says what was missed; `failures` says, by account, why it was not compared.
-    `found` are the missing ones."""
+    """What a run found. `known` were kept already; `compared` are the accounts that were compared
+    to the end, `failures` says of the others why not. `uncovered` is what Stripe's list had no
+    more, now or in an earlier run, and no backfill has read yet. `found` are the missing ones."""
 
     since: datetime
     until: datetime
     missing: dict[str, Absent] = field(default_factory=dict)
     known: int = 0
     unreadable: int = 0
-    unlisted: dict[str, datetime] = field(default_factory=dict)
+    uncovered: list[Uncovered] = field(default_factory=list)
+    compared: list[str] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     out_of_reach: bool = False
     found: set[Key] = field(default_factory=set)
@@ -86,7 +84,7 @@ class Run:
     engine: Engine
     api: StripeApi
     livemode: bool
-    pace: Pace = Pace()  # noqa: RUF009 - frozen
+    pace: Pace = field(default_factory=Pace)
     dry_run: bool = False
     told: Callable[[int], object] = lambda _: None
 
@@ -101,30 +99,48 @@ def mend(run: Run, since: datetime | None = None) -> Mended:
         now = identities.now(connection).replace(microsecond=0)
         accounts = gaps.accounts(connection, run.livemode)
         covered = gaps.covered_until(connection, run.livemode)
-    mended = Mended(since=max(since or now - RETENTION, now - RETENTION), until=now - UNDER_WAY)
-    starts = [_start(mended, one, covered.get(one), since) for one in accounts]
+    earliest = now - RETENTION
+    mended = Mended(since=max(since or earliest, earliest), until=now - UNDER_WAY)
+    late = [
+        uncovered(one, run.livemode, cursor, earliest + OVERLAP)  # a long run loses some of it
+        for one in accounts
+        if since is None and (cursor := covered.get(one)) and cursor < earliest
+    ]
+    mended.uncovered = _uncovered(run, late)
+    starts = [_start(mended, covered.get(one), since) for one in accounts]
     mended.since = min(starts)
     for account, start in zip(accounts, starts, strict=True):
         # A later `since` looks at a part, and says nothing of what lies before it.
-        reaches = since is None or start <= covered.get(account, now - RETENTION)
+        reaches = since is None or start <= covered.get(account, earliest)
         try:
             _compare(run, mended, account, start, moves=reaches and not run.dry_run)
+            mended.compared.append(account)
         except NO_ANSWER as error:
             mended.failures[account] = str(error)
             log.warning("gap.not_compared", account=account, reason=str(error))
             if isinstance(error, StripeUnavailable):
                 mended.out_of_reach = True
                 break  # so are the others
+    tried = {*mended.compared, *mended.failures}
+    mended.failures |= {one: "not asked any more." for one in accounts if one not in tried}
     return mended
 
 
-def _start(
-    mended: Mended, account: str, cursor: datetime | None, since: datetime | None
-) -> datetime:
+def _uncovered(run: Run, late: Sequence[Uncovered]) -> list[Uncovered]:
+    """All that is uncovered in this mode. What is so from now on is written down before any cursor
+    moves: only the run that finds it can know."""
+    with run.engine.begin() as connection:
+        if not run.dry_run:
+            for one in late:
+                gaps.miss(connection, one)
+        kept = gaps.uncovered(connection)
+    found = {(one.account, one.since): one for one in kept if one.livemode == run.livemode}
+    return list(({(one.account, one.since): one for one in late} | found).values())
+
+
+def _start(mended: Mended, cursor: datetime | None, since: datetime | None) -> datetime:
     """Stripe lists 30 days: what was missed before has to come from its objects."""
     earliest = mended.until + UNDER_WAY - RETENTION
-    if cursor and since is None and cursor < earliest:
-        mended.unlisted[account] = cursor
     wanted = since or (cursor - OVERLAP if cursor else earliest)
     return min(max(wanted, earliest), mended.until)
 
@@ -209,63 +225,3 @@ def recorded(run: Run, since: datetime | None = None) -> Mended:
         with run.engine.begin() as connection:
             found = (mended.absent, mended.known) if mended else (0, 0)
             gaps.end_run(connection, number, *found, failure[:500] or None)
-
-
-class Timer:
-    """The run that the leading worker begins by itself, every `gap_interval` seconds, on a thread
-    of its own: nothing else waits for it."""
-
-    def __init__(self, engine: Engine, settings: Settings, stopping: threading.Event) -> None:
-        self._engine = engine
-        self._interval = settings.gap_interval if settings.stripe_api_key else 0
-        self._key, self._base = settings.stripe_api_key or "", settings.stripe_api_base
-        self._stopping = stopping
-        self._looks_at = 0.0
-        self._thread: threading.Thread | None = None
-
-    def tick(self) -> None:
-        """Begin a run if one is due. To be called often, by the leader alone."""
-        if not self._interval or monotonic() < self._looks_at:
-            return
-        if self._thread is not None and self._thread.is_alive():
-            return
-        self._looks_at = monotonic() + LOOK
-        self._thread = threading.Thread(target=self._run, name="gap", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        """A failure is a line of the log: the next run covers the same time."""
-        try:
-            with gaps.alone(self._engine, gaps.GAP_LOCK) as ours:
-                if ours and self._is_due():
-                    self._mend()
-        except Stopped:
-            log.info("gap.stopped")
-        except Exception as error:  # the thread's end, and nobody's above it
-            log.error("gap.failed", error=type(error).__name__)
-
-    def _is_due(self) -> bool:
-        with self._engine.connect() as connection:
-            return gaps.run_is_due(connection, self._interval)
-
-    def _mend(self) -> None:
-        run = Run(
-            engine=self._engine,
-            api=StripeApi(self._key, self._base),
-            livemode=livemode_of(self._key),
-            pace=Pace(self._stopping.wait, self._stopping.is_set),
-        )
-        mended = recorded(run)
-        tell(mended)
-
-
-def tell(mended: Mended) -> None:
-    """What a run found, to the log."""
-    missing = {name: one.count for name, one in sorted(mended.missing.items())}
-    told = {"missing": missing, "known": mended.known, "failures": len(mended.failures)}
-    if missing or mended.failures:
-        log.warning("gap.compared", **told)
-    else:
-        log.info("gap.compared", **told)
-    for account, since in mended.unlisted.items():
-        log.warning("gap.not_listed_any_more", account=account, since=since.isoformat())

@@ -13,6 +13,7 @@ from app.stripe_api import StripeApi, StripeUnavailable
 
 WAITS = 6  # in a row, for one page
 LONGEST = 120.0  # seconds that one wait may last; who is asked to wait longer comes another time
+FIRST = 30.0  # seconds of asking and waiting for a first page, unless Stripe says how long
 
 log = structlog.get_logger()
 
@@ -21,12 +22,19 @@ class Stopped(Exception):
     """We were asked to end; what was kept until now stays."""
 
 
-@dataclass(frozen=True, slots=True)
+def to_the_log(path: str, seconds: float, error: StripeUnavailable) -> None:
+    log.warning("listing.waits", path=path, seconds=round(seconds), reason=str(error))
+
+
+@dataclass(slots=True)
 class Pace:
-    """How a run waits. `sleep` takes seconds; once `stopping`, nothing more is asked."""
+    """How a run waits. `sleep` takes seconds; once `stopping`, nothing more is asked; `told` hears
+    of each wait before it. `answered`: Stripe gave this run a page, so waiting is worth while."""
 
     sleep: Callable[[float], object] = time.sleep
     stopping: Callable[[], bool] = lambda: False
+    told: Callable[[str, float, StripeUnavailable], object] = to_the_log
+    answered: bool = False
 
 
 def pages(
@@ -35,7 +43,8 @@ def pages(
     """The pages of a list after the object with the id `after`, newest first.
 
     While Stripe is out of reach or limits us, each page is asked for again after as long as its
-    Retry-After says. Raises StripeUnavailable when that was too often or too long, and Stopped.
+    Retry-After says. Raises StripeUnavailable when that was too often or too long, or half a minute
+    without the run's first page; and Stopped.
     """
     more = True
     while more:
@@ -48,15 +57,24 @@ def pages(
 def _page(
     api: StripeApi, path: str, pace: Pace, **params: Any
 ) -> tuple[list[dict[str, Any]], bool]:
+    spent = 0.0
     for wait in range(1, WAITS + 2):
         if pace.stopping():
             raise Stopped
+        begun = time.monotonic()
         try:
-            return api.page(path, **params)
+            page = api.page(path, **params)
         except StripeUnavailable as error:
-            if wait > WAITS or (error.retry_after or 0.0) > LONGEST:
-                raise
+            spent += time.monotonic() - begun
             seconds = retry.delay(wait, 0.0, random.uniform, error.retry_after)
-            log.warning("listing.waits", path=path, seconds=round(seconds), reason=str(error))
+            if not pace.answered and error.retry_after is None:
+                seconds = min(seconds, FIRST - spent)
+            if wait > WAITS or seconds <= 0 or (error.retry_after or 0.0) > LONGEST:
+                raise
+            pace.told(path, seconds, error)
             pace.sleep(seconds)
+            spent += seconds
+        else:
+            pace.answered = True
+            return page
     raise AssertionError("unreachable")

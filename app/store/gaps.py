@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from app.core.uncovered import Uncovered
 from app.store.identities import Scope
 
 GAP_LOCK, BACKFILL_LOCK = 7_203_514_004, 7_203_514_005  # advisory; constants of nothing else
@@ -80,6 +81,26 @@ def cover(connection: Connection, scope: Scope, until: datetime) -> None:
     """)
     values = {"account": scope[0], "livemode": scope[1], "until": until}
     connection.execute(query, values)
+
+
+def miss(connection: Connection, of: Uncovered) -> None:
+    """Write down what Stripe lists no more. Of a run that is repeated, the later end stands."""
+    query = text("""
+        INSERT INTO gap_uncovered (account, livemode, compared, since, until)
+        VALUES (:account, :livemode, :compared, :since, :until)
+        ON CONFLICT (account, livemode, since) DO UPDATE
+        SET until = greatest(gap_uncovered.until, excluded.until)
+    """)
+    connection.execute(query, asdict(of))
+
+
+def uncovered(connection: Connection) -> list[Uncovered]:
+    """What is still to be read, of every account and mode."""
+    query = text("""
+        SELECT account, livemode, compared, since, until FROM gap_uncovered
+        ORDER BY livemode DESC, account, since
+    """)
+    return [Uncovered(**row) for row in connection.execute(query).mappings()]
 
 
 def run_is_due(connection: Connection, interval: float) -> bool:
@@ -158,6 +179,21 @@ def forget_places(connection: Connection, of: Range) -> None:
     query = text("""
         DELETE FROM backfill_progress WHERE account = :account AND livemode = :livemode
           AND since = :since AND until = :until
+    """)
+    connection.execute(query, _of(of))
+
+
+def read_whole(connection: Connection, of: Range) -> None:
+    """Every object of this range was read: what it leaves of an uncovered one stays uncovered."""
+    query = text("""
+        WITH hit AS (
+            DELETE FROM gap_uncovered WHERE account = :account AND livemode = :livemode
+              AND since < :until AND until > :since RETURNING compared, since, until
+        )
+        INSERT INTO gap_uncovered (account, livemode, compared, since, until)
+        SELECT :account, :livemode, hit.compared, lower(part), upper(part) FROM hit,
+            unnest(tstzmultirange(tstzrange(hit.since, hit.until))
+                   - tstzmultirange(tstzrange(:since, :until))) AS part
     """)
     connection.execute(query, _of(of))
 

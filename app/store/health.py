@@ -1,5 +1,6 @@
 """Whether a destination may be sent to: its breaker and its suspension, shared by all workers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,10 +17,11 @@ def failed(
     requests: int,
     *,
     timed_out: bool = False,
-) -> None:
+) -> float | None:
     """So many requests in a row came back with nothing taken: at 20 the breaker opens, for twice
     as long each time it opens again; the first request after the pause is the probe. `timed_out`:
-    one of them had no answer in time. A longer pause that is in force stays."""
+    one of them had no answer in time. A longer pause that is in force stays. Gives the seconds of
+    the pause where the breaker opened."""
     query = text("""
         INSERT INTO destinations_health AS h (destination, failures, reason, timed_out)
         VALUES (:destination, :requests, :reason, :timed_out)
@@ -33,6 +35,8 @@ def failed(
                 THEN greatest(h.suspended_until, clock_timestamp() + make_interval(secs => least(
                     :first * 2 ^ least(h.openings, 10), :longest)))
                 ELSE h.suspended_until END
+        RETURNING CASE WHEN h.failures >= :breaks THEN
+            extract(epoch FROM h.suspended_until - clock_timestamp())::float8 END
     """)
     values = {
         "destination": destination,
@@ -43,7 +47,8 @@ def failed(
         "longest": LONGEST_PAUSE,
         "timed_out": timed_out,
     }
-    connection.execute(query, values)
+    pause: float | None = connection.execute(query, values).scalar()
+    return pause
 
 
 def succeeded(connection: Connection, destination: str, since: datetime) -> None:
@@ -57,6 +62,29 @@ def succeeded(connection: Connection, destination: str, since: datetime) -> None
           AND (failures > 0 OR timed_out OR suspended_until IS NOT NULL)
     """)
     connection.execute(query, {"destination": destination, "since": since})
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A destination that nothing is sent to until then, and why."""
+
+    destination: str
+    until: datetime
+    reason: str
+
+
+def pauses(connection: Connection, deliveries: Sequence[int] | None = None) -> list[Pause]:
+    """Suspensions that are in force, by name; with `deliveries`, only of those that these go to."""
+    query = text("""
+        SELECT destination, suspended_until, coalesce(reason, '') FROM destinations_health h
+        WHERE suspended_until > clock_timestamp()
+          AND (CAST(:ids AS bigint[]) IS NULL OR EXISTS (
+               SELECT FROM deliveries d
+               WHERE d.id = ANY(CAST(:ids AS bigint[])) AND d.destination = h.destination))
+        ORDER BY destination
+    """)
+    ids = None if deliveries is None else list(deliveries)
+    return [Pause(*row) for row in connection.execute(query, {"ids": ids})]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,17 @@ SWEEP_LOCK = 7_203_514_003  # an advisory lock; any constant that nothing else t
 SILENCE = 5.0  # seconds after which Postgres ends the session of one that is heard no more
 
 
+def is_led(connection: Connection) -> bool:
+    """Whether somebody leads just now: a lock with a bigint key is shown as two halves."""
+    query = text("""
+        SELECT EXISTS (SELECT 1 FROM pg_locks
+            WHERE locktype = 'advisory' AND granted AND objsubid = 1
+              AND classid = (:lock >> 32) AND objid = (:lock & 4294967295)
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+    """)
+    return bool(connection.execute(query, {"lock": SWEEP_LOCK}).scalar_one())
+
+
 class Leadership:
     """One candidate, on a connection of its own: whoever loses that loses the lock, and so does
     a process that is frozen, since Postgres hears nothing of it."""

@@ -45,20 +45,27 @@ def due_lanes(connection: Connection, lanes: Sequence[str]) -> set[str]:
     return set(connection.execute(query, {"lanes": list(lanes)}).scalars())
 
 
-def oldest_due(connection: Connection, lanes: Sequence[str]) -> float | None:
-    """Seconds that the oldest due row of these lanes has waited, suspended ones aside; None if
-    nothing is due."""
+def longest_due(connection: Connection, lanes: Sequence[str]) -> tuple[str, float] | None:
+    """The lane of these with the oldest due row, and how many seconds that has waited; suspended
+    destinations aside. None if nothing is due."""
     query = text("""
-        SELECT max(extract(epoch FROM clock_timestamp() - first.due_at)) FROM
+        SELECT lane, extract(epoch FROM clock_timestamp() - first.due_at)::float8 AS waited FROM
         unnest(CAST(:lanes AS text[])) AS lane,
         LATERAL (SELECT due_at FROM work w WHERE w.lane = lane.lane
                  AND w.due_at <= clock_timestamp() ORDER BY due_at LIMIT 1) AS first
         WHERE NOT EXISTS (SELECT 1 FROM destinations_health h
                           WHERE 'to:' || h.destination = lane.lane
                             AND h.suspended_until > clock_timestamp())
+        ORDER BY waited DESC LIMIT 1
     """)
-    waited = connection.execute(query, {"lanes": list(lanes)}).scalar()
-    return None if waited is None else float(waited)
+    row = connection.execute(query, {"lanes": list(lanes)}).first()
+    return (row[0], row[1]) if row else None
+
+
+def oldest_due(connection: Connection, lanes: Sequence[str]) -> float | None:
+    """Only how long it has waited."""
+    found = longest_due(connection, lanes)
+    return found[1] if found else None
 
 
 def reschedule(connection: Connection, lane: str, delays: Mapping[int, tuple[int, float]]) -> int:
