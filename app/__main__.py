@@ -28,9 +28,7 @@ def main() -> None:
     root = Path(__file__).resolve().parent.parent
     extra = "test" if sys.argv[1:2] == ["test"] else "embedded"
     if _runs_here(root, extra):
-        from app.cli import main as command_line
-
-        command_line()
+        bridge()
         return
     _refuse_platform()
     try:
@@ -43,6 +41,17 @@ def main() -> None:
     python = str(_python(root))
     sys.stderr.flush()
     os.execv(python, [python, "-m", "app", *sys.argv[1:]])
+
+
+def bridge() -> None:
+    """The command line in the Python that we are in; an interruption while it is being imported is
+    as quiet as one later."""
+    try:
+        from app.cli import main as command_line
+
+        command_line()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def _runs_here(root: Path, extra: str) -> bool:

@@ -11,7 +11,7 @@ from app.core.outcome import MAY_HAVE_ARRIVED, Again, Outcome, Retry, Split, Sus
 from app.destinations.base import Destination, Payload
 from app.destinations.judging import excerpt
 from app.failpoint import reach
-from app.finish import flush, given_up_at
+from app.finish import flush, given_up_at, say_dead
 from app.lane import Lane, written
 from app.store import deliveries, health, work
 from app.store.deliveries import SUSPECT, Attempt, Leased
@@ -192,6 +192,7 @@ def _to_send(lane: Lane, rows: Sequence[Leased]) -> list[Leased]:
     ]
     if ended:
         written(lane, lambda connection: deliveries.finish(connection, lane.name, ended))
+        say_dead(lane.destination.name, [(state, reason) for _, state, reason in ended])
     kept = {row.id for row, _, _ in ended}
     return [row for row in rows if row.id not in kept]
 

@@ -1,14 +1,17 @@
 """Write down what the tries of a lane came to: ended, due again, or given back; and its health."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from time import monotonic
+from typing import Literal
 
 import structlog
 from sqlalchemy import Connection
 
 from app.core import retry
-from app.core.fingerprint import fingerprint
+from app.core.fingerprint import cause
 from app.core.outcome import (
     MAY_HAVE_ARRIVED,
     Again,
@@ -45,14 +48,15 @@ def flush(lane: Lane) -> None:
     later = {row.id: (row.token, _delay(row, one)) for row, one in again if isinstance(one, Retry)}
     unburnt = {row.id: row.token for row, one in again if not isinstance(one, Retry)}
     writes = 0
+    stopped: Stopped | None = None
 
     def write(connection: Connection) -> int:
-        nonlocal writes
+        nonlocal writes, stopped
         deliveries.record(connection, [attempt for _, _, attempt in tried])
         ours = deliveries.finish(connection, lane.name, ended)
         ours += work.reschedule(connection, lane.name, later) if later else 0
         ours += work.give_back(connection, lane.name, unburnt) if unburnt else 0
-        _note_health(connection, lane, [outcome for _, outcome, _ in tried])
+        stopped = _note_health(connection, lane, [outcome for _, outcome, _ in tried])
         if ours < len(tried):
             deliveries.unsay(connection, [row.id for row, _, _ in tried])
         writes += 1  # all but its COMMIT
@@ -61,6 +65,9 @@ def flush(lane: Lane) -> None:
     ours = written(lane, write)
     reach("deliver.after_finish")
     lane.unnoted = 0
+    if stopped:
+        _say_stopped(to.name, stopped)
+    say_dead(to.name, [(state, reason) for _, state, reason in ended])
     # What is gone at a second writing was finished by the first, whose COMMIT we never heard of.
     if (fenced := len(tried) - ours) and writes == 1:
         lane.fenced += fenced
@@ -94,24 +101,57 @@ def _delay(row: Leased, outcome: Retry) -> float:
     return retry.delay(row.attempts, row.age, random.uniform, outcome.after)
 
 
-def _note_health(connection: Connection, lane: Lane, outcomes: Sequence[Outcome]) -> None:
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Nothing is sent to a destination for so many seconds: it refuses us as such, asked us to
+    wait, or took nothing for so long that the breaker opened."""
+
+    how: Literal["suspended", "throttled", "breaker"]
+    seconds: float
+    reason: str
+
+
+def _note_health(connection: Connection, lane: Lane, outcomes: Sequence[Outcome]) -> Stopped | None:
     """The breaker counts requests in a row that took nothing; a suspension stops at once."""
     name = lane.destination.name
     for outcome in outcomes:
         if isinstance(outcome, Suspended):
             pause = PROBE if outcome.after is None else outcome.after
             health.suspend(connection, name, pause, outcome.reason)
-            status, _, words = outcome.reason.partition(" ")
-            plain = f"{status} {fingerprint(words)}"  # a log outlives who was forgotten
-            log.error("deliver.suspended", destination=name, reason=plain)
-            return
+            return Stopped("suspended", pause, outcome.reason)
         if isinstance(outcome, Retry) and outcome.lane:
             pause = LANE_PAUSE if outcome.after is None else outcome.after
             health.suspend(connection, name, pause, outcome.reason)
-            return
+            return Stopped("throttled", pause, outcome.reason)
     # Whoever refuses a row for its own sake is well.
     if lane.claimed_at and not all(isinstance(outcome, Retry) for outcome in outcomes):
         health.succeeded(connection, name, lane.claimed_at)
     if lane.unnoted:
         words = next((one.reason for one in outcomes if isinstance(one, Retry)), "")
-        health.failed(connection, name, words, lane.unnoted, timed_out=lane.timed_out)
+        opened = health.failed(connection, name, words, lane.unnoted, timed_out=lane.timed_out)
+        if opened is not None:
+            return Stopped("breaker", opened, words)
+    return None
+
+
+# --- told to the log, which outlives who was forgotten: no addresses, ids and numbers
+
+
+def _say_stopped(name: str, stopped: Stopped) -> None:
+    told = {"destination": name, "reason": cause(stopped.reason), "seconds": round(stopped.seconds)}
+    match stopped.how:
+        case "suspended":
+            log.error("deliver.suspended", **told)
+        case "throttled":
+            log.warning("deliver.throttled", **told)
+        case "breaker":
+            log.error("deliver.breaker_opened", **told)
+
+
+def say_dead(name: str, ended: Sequence[tuple[str, str | None]]) -> None:
+    """One line for all that died of these (state, reason), with the most frequent reason."""
+    reasons = Counter(cause(reason or "") for state, reason in ended if state == "dead")
+    if reasons:
+        [(most, _)] = reasons.most_common(1)
+        rows, kinds = reasons.total(), len(reasons)
+        log.error("deliver.dead", destination=name, rows=rows, reason=most, reasons=kinds)

@@ -29,12 +29,11 @@ from app.history.replay import (
     plan,
     progress,
     replay,
-    skip,
-    skippable,
 )
+from app.history.skip import choose, skip
 from app.process import process
 from app.settings import Settings
-from app.store import browse, deliveries, ledger
+from app.store import browse, deliveries, ledger, owed
 from app.store.schema import metadata
 from app.store.sought import Deliveries
 from app.store.webhook_events import keep, process_again
@@ -135,9 +134,18 @@ def test_what_may_have_arrived_is_refused_unless_duplicates_are_allowed(
     assert allowed == Plan(webhook_events=[], deliveries=[number], too_late=[])
 
 
-def test_an_unknown_id_is_named(engine: Engine, told: Settings) -> None:
-    with engine.begin() as connection, pytest.raises(NotFound, match="evt_none"):
-        plan(connection, told, Wanted(ids=["evt_none"]))
+def test_every_id_that_cannot_be_done_again_is_named_with_what_it_is(
+    engine: Engine, told: Settings
+) -> None:
+    number = dead(engine, "webhook")
+    run(engine, "UPDATE deliveries SET state = 'delivered' WHERE id = :id", id=number + 1)
+    asked = ["evt_none", "999999", str(number), str(number + 1), "evt_none"]
+
+    with engine.begin() as connection, pytest.raises(NotFound) as found:
+        plan(connection, told, Wanted(ids=asked))
+
+    delivered = f"{number + 1} is delivered"
+    assert found.value.wrong == ["evt_none is not known", "999999 is not known", delivered]
 
 
 # --- what is asked for
@@ -249,9 +257,14 @@ def test_what_cannot_be_done_again_is_counted_and_left_out(engine: Engine, told:
     events = selected(engine, told, type="*")
     sent = selected(engine, fewer, dead=True)
 
-    assert (events.erased, events.webhook_events[0]) == (2, 3)
+    erased = tuple(one_of(engine, "webhook_events", f"id = {id_}").event_id for id_ in (1, 2))
+    assert (events.erased, events.webhook_events[0]) == (erased, 3)
     assert sent == Plan(
-        webhook_events=[], deliveries=[dead(engine, left)], too_late=[], windowed=AMPLITUDE, unset=1
+        webhook_events=[],
+        deliveries=[dead(engine, left)],
+        too_late=[],
+        windowed=AMPLITUDE,
+        unset=(dead(engine, "webhook"),),
     )
 
 
@@ -378,14 +391,15 @@ def test_whoever_has_a_skipped_delivery_in_hand_is_fenced(engine: Engine, told: 
         connection.execute(text(put), {"id": other})
         [row] = deliveries.claim(connection, "to:webhook", 10, 40.0)
     with engine.begin() as connection:
-        numbers = skippable(connection, [str(number), str(other)])
-        done = skip(connection, numbers, who="ann", why="the tool is gone")
+        numbers = choose(connection, Wanted(ids=[str(number), str(other)])).ids
+        why, asked = "the tool is gone", {"ids": numbers}
+        done = skip(connection, numbers, who="ann", why=why, asked=asked)
     with engine.begin() as connection:
         finished = deliveries.finish(connection, "to:webhook", [(row, "delivered", None)])
         query = "SELECT state, reason FROM deliveries WHERE id = ANY(:ids) GROUP BY 1, 2"
         states = connection.execute(text(query), {"ids": numbers}).all()
-        with pytest.raises(NotFound, match=str(number)):
-            skippable(connection, [str(number)])
+        with pytest.raises(NotFound, match=f"{number} is skipped; 999999 is not known"):
+            choose(connection, Wanted(ids=[str(number), "999999"]))
         audited = connection.execute(text("SELECT action, why, filter, rows FROM audit_log")).all()
 
     assert (done.skipped, done.in_hand, finished) == (2, 1, 0)
@@ -406,7 +420,7 @@ def test_failures_are_grouped_by_destination_and_error(engine: Engine, told: Set
     with engine.connect() as connection:
         numbers = sorted(connection.execute(text(query)).scalars())
         wanted = Deliveries(states=("dead", "pending"))
-        first, second = map(dict, browse.failures(connection, wanted, 10))
+        first, second = map(dict, owed.failures(connection, wanted, 10))
 
     assert first.pop("example") in numbers
     at = datetime(2026, 11, 1, tzinfo=UTC)

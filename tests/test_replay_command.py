@@ -86,7 +86,7 @@ def test_failures_are_listed_one_by_one_and_by_their_error(typed: Typed) -> None
         ("dead", None, "no user <n>"),
         ("pending", 503, "busy"),
     ]
-    assert "next try " in shown.stdout
+    assert "at once by: bridge deliveries retry 2" in shown.stdout
     assert "busy" in shown.stdout
 
 
@@ -96,7 +96,7 @@ def test_a_retry_previews_asks_and_leaves_its_line(engine: Engine, typed: Typed)
     before = rows(engine, "SELECT state FROM deliveries WHERE id = 1")
     done = told(typed("deliveries", "retry", "1", "2", "--yes", "--why", "mended", "--json"))
 
-    assert preview.stdout == "0 webhook events to process again, 1 delivery to send again.\n"
+    assert preview.stdout == "1 delivery to send again.\n"
     assert (unasked.exit_code, before) == (2, [("dead",)])
     assert (done["deliveries"], done["again"]) == (2, 2)
     due = "SELECT ref_id FROM work WHERE due_at < clock_timestamp() + interval '1 s' ORDER BY 1"
@@ -111,7 +111,7 @@ def test_a_skip_needs_a_reason_and_ends_it(engine: Engine, typed: Typed) -> None
     again = typed("deliveries", "skip", "1", "--why", "x", "--yes")
 
     assert (unsaid.exit_code, again.exit_code) == (2, 1)
-    assert preview == {"dry_run": True, "deliveries": 2}
+    assert preview == {"dry_run": True, "deliveries": 2, "more": False}
     assert done == {"dry_run": False, "skipped": 2, "in_hand": 0}
     assert (
         rows(engine, "SELECT state, reason FROM deliveries WHERE id < 3")

@@ -60,3 +60,11 @@ def test_cells_are_text_and_never_markup(monkeypatch: pytest.MonkeyPatch) -> Non
     hostile = "[red]x[/red] \x1b[31m"
 
     assert printed(monkeypatch, 8, ["a"], [[hostile]])[1] == "  a  [red]x[/red] \\x1b[31m"
+
+
+def test_a_table_without_rows_has_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert printed(monkeypatch, 50, ["what", "why"], [])[:3] == [
+        "Sums",
+        "┏━━━━━━┳━━━━━┓",
+        "┃ what ┃ why ┃",
+    ]

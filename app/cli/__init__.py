@@ -1,5 +1,6 @@
 """The `bridge` command line. Each module here holds one family of verbs."""
 
+import errno
 import logging
 import os
 import sys
@@ -23,7 +24,7 @@ from app.cli import (
     revenue,
     run,
 )
-from app.cli.room import OUT_OF_REACH, RUNNING_ALREADY, USAGE, complain
+from app.cli.room import FAILURES, OUT_OF_REACH, RUNNING_ALREADY, USAGE, complain
 from app.local.stores import AlreadyRunning, StoresUnavailable
 from app.log import configure
 from app.settings import SettingsError
@@ -53,6 +54,7 @@ privacy.add_to(cli)
 
 def main() -> None:
     """Run the command line; every expected failure leaves a sentence and its exit code."""
+    _open_what_is_closed()
     if os.environ.get("BRIDGE_NO_DOTENV") != "1":  # our children have what we have, no more
         load_dotenv(".env")  # what the environment says already, stands
     configure(logging.INFO)
@@ -60,7 +62,7 @@ def main() -> None:
         complain("An argument holds bytes that are no UTF-8.")
         sys.exit(USAGE)
     try:
-        cli(prog_name="bridge")
+        _run()
     except SettingsError as error:
         complain("These settings need your attention:", *error.problems)
         sys.exit(USAGE)
@@ -74,3 +76,27 @@ def main() -> None:
         complain("Postgres: " + str(error.orig).strip().splitlines()[0])
         complain("Is `bridge dev` running, or is DATABASE_URL right? `bridge doctor` looks closer.")
         sys.exit(OUT_OF_REACH)
+    except OSError as error:
+        if error.errno not in UNWRITTEN:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+        if error.errno != errno.EPIPE:  # who has read enough is told nothing
+            complain(f"The output could not be written: {error.strerror}.")
+        sys.exit(FAILURES)
+
+
+UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EIO)
+
+
+def _run() -> None:
+    try:
+        cli(prog_name="bridge")
+    finally:
+        sys.stdout.flush()  # here, where its failure is one of ours
+
+
+def _open_what_is_closed() -> None:
+    """Where a shell closed a stream (`>&-`), Python has None, and the next file gets its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))

@@ -1,50 +1,41 @@
 """bridge deliveries: what each destination is owed, what failed and why; sent again, or not."""
 
-import getpass
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Set
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
 
-from app.cli.moments import moment
-from app.cli.replay import (
-    LIMIT,
-    AllowDuplicates,
-    Customer,
-    Error,
-    Json,
-    Most,
-    Rate,
-    Since,
-    Until,
-    Wait,
-    Why,
-    Yes,
-    once_more,
-)
+from app.cli import undelivered
+from app.cli.moments import span
+from app.cli.replay import Customer, Error, Json, Since, Until
 from app.cli.room import (
     FAILURES,
-    USAGE,
     as_json,
-    complain,
-    confirm,
-    count,
     database,
     listing,
     screen,
     show,
     stop,
-    table,
 )
-from app.history.replay import RATE, NotFound, Wanted, skip, skippable
-from app.store import browse
-from app.store.browse import Row
+from app.cli.undelivered import Name, To
+from app.cli.waits import known_destination, pause_of, suspended
+from app.settings import load_from_environment
+from app.store import health, owed
+from app.store.owed import Row
 from app.store.sought import Deliveries
 
 State = Literal["pending", "delivered", "skipped", "dead"]
-To = Annotated[str | None, typer.Option(help="Its name.")]
-Name = Annotated[str | None, typer.Option(help="The analytics event's name, * for any part.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Rows at most.")]
+
+ATTEMPT: dict[str, Callable[[Row], object]] = {
+    "started": lambda row: row["started_at"],
+    "outcome": lambda row: row["outcome"],
+    "status": lambda row: row["status"],
+    "ms": lambda row: row["latency_ms"],
+    "answer": lambda row: row["answer"],
+}
 
 verbs = typer.Typer()
 
@@ -53,8 +44,7 @@ def add_to(cli: typer.Typer) -> None:
     verbs.callback(invoke_without_command=True)(list_deliveries)
     verbs.command("list")(list_deliveries)
     verbs.command("show")(show_delivery)
-    verbs.command("retry")(retry)
-    verbs.command("skip")(skip_deliveries)
+    undelivered.add_to(verbs)
     cli.add_typer(verbs, name="deliveries")
 
 
@@ -76,24 +66,36 @@ def list_deliveries(
     """The newest deliveries with their last answers, or what failed by its error. Times are UTC.
 
     --since and --until are of when they ended, or while pending of when they were owed. --group
-    counts dead deliveries and those that failed and wait for their next try.
+    counts dead deliveries, those that failed and wait for their next try, and those that wait
+    behind a destination that fails.
     """
     if context.invoked_subcommand:
         return
-    wanted = Deliveries(
-        states=(state,) if state else ("dead", "pending") if group else None,
-        destination=destination,
-        name=name,
-        customer=customer,
-        since=moment(since),
-        until=moment(until),
-        error=error,
-    )
-    with database() as connection:
-        found = (browse.failures if group else browse.deliveries)(connection, wanted, limit)
+    begin, end = span(since, until)
+    settings = load_from_environment()
+    with database(settings) as connection:
+        wanted = Deliveries(
+            states=(state,) if state else ("dead", "pending") if group else None,
+            destination=known_destination(connection, settings, destination),
+            name=name,
+            customer=customer,
+            since=begin,
+            until=end,
+            error=error,
+        )
+        found = (owed.failures if group else owed.deliveries)(connection, wanted, limit)
+        pauses = {one.destination: one for one in health.pauses(connection)}
     if group:
         _print_groups(found, json_)
-        return
+    else:
+        _print_deliveries(found, json_, wanted == Deliveries())
+    if not json_:
+        named = {row["destination"] for row in found} & pauses.keys()
+        for line in sorted(suspended(pauses[one]) for one in named):
+            screen.print(escape(line))
+
+
+def _print_deliveries(found: list[Row], json_: bool, every: bool) -> None:
     listing(
         found,
         json_,
@@ -104,15 +106,20 @@ def list_deliveries(
             "event": lambda row: row["name"],
             "state": lambda row: row["state"],
             "status": lambda row: row["status"],
-            "finished or due": lambda row: row["finished_at"] or row["due_at"],
-            "reason": lambda row: (
-                row["reason"] or (row["state"] == "pending" and row["answer"]) or ""
-            ),
+            "ended or due": lambda row: row["finished_at"] or row["next_try"] or row["due_at"],
+            "reason": _reason,
         },
         "No delivery yet. Is a destination set? See `bridge config`."
-        if wanted == Deliveries()
+        if every
         else "No delivery matches.",
     )
+
+
+def _reason(row: Row) -> str:
+    """Why it ended so, or what it waits for."""
+    if row["state"] != "pending":
+        return row["reason"] or ""
+    return f"suspended: {row['suspended_for']}" if row["suspended_until"] else row["answer"] or ""
 
 
 def _print_groups(found: list[Row], json_: bool) -> None:
@@ -134,113 +141,70 @@ def _print_groups(found: list[Row], json_: bool) -> None:
     )
 
 
-def show_delivery(delivery_id: int, json_: Json = False) -> None:
-    """One delivery with every attempt, and when it is tried next. Times are UTC."""
-    with database() as connection:
-        found = browse.delivery(connection, delivery_id)
-        attempts = browse.attempts_of(connection, delivery_id)
+def show_delivery(
+    delivery_id: int,
+    payload: Annotated[
+        bool, typer.Option("--payload", help="Also the frozen bytes, which hold a person's ids.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """One delivery: where it comes from, every attempt, and what comes next. Times are UTC."""
+    settings = load_from_environment()
+    with database(settings) as connection:
+        found = owed.delivery(connection, delivery_id)
+        attempts = owed.attempts_of(connection, delivery_id)
+        frozen = owed.payload(connection, delivery_id) if payload else None
     if found is None:
         raise stop(FAILURES, f"No delivery {delivery_id}. `bridge deliveries` lists them.")
+    step = _next_step(found, {one.name for one in settings.destinations})
+    body = None if frozen is None else frozen.decode(errors="replace")
     if json_:
-        as_json({**found, "attempts": [dict(one) for one in attempts]})
+        more = {"payload": body} if payload else {}
+        as_json({**found, "next": step, "attempts": [dict(one) for one in attempts], **more})
         return
     screen.print(
         f"[bold]{found['id']}[/bold] {escape(found['name'])} to {escape(found['destination'])}"
     )
-    screen.print(
-        escape(f"{found['state']}  {found['reason'] or ''}  dedupe id {found['dedupe_id']}")
-    )
-    if found["due_at"]:
-        doing = "at a worker, until" if found["leased"] else "next try"
-        screen.print(f"{doing} {show(found['due_at'])}")
-    columns = ("started_at", "outcome", "status", "latency_ms", "answer")
-    rows = [[one[column] for column in columns] for one in attempts]
-    table("Attempts (UTC)", ["started", "outcome", "status", "ms", "answer"], rows)
+    for name, cell in _told_of(found).items():
+        screen.print(escape(f"  {name:12} {show(cell)}"))
+    listing(attempts, False, "Attempts (UTC)", ATTEMPT, "No attempt yet.")
+    if payload:
+        screen.print(
+            escape("Nothing was ever to be sent, or it was erased." if body is None else body)
+        )
+    screen.print(escape(f"Next: {step}"))
 
 
-def retry(
-    ids: Annotated[list[str] | None, typer.Argument(help="Of deliveries.")] = None,
-    destination: To = None,
-    name: Name = None,
-    customer: Customer = None,
-    since: Since = None,
-    until: Until = None,
-    error: Error = None,
-    waiting: Annotated[
-        bool, typer.Option("--waiting", help="Not dead ones, but those that wait for a next try.")
-    ] = False,
-    limit: Most = LIMIT,
-    rate: Rate = RATE,
-    wait: Wait = False,
-    why: Why = "",
-    allow_duplicates: AllowDuplicates = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be sent.")
-    ] = False,
-    yes: Yes = False,
-    json_: Json = False,
-) -> None:
-    """Send dead deliveries again, the same bytes under the same dedupe id, and waiting ones now.
-
-    By ids, or by filters. What is past its destination's dedupe window is left out.
-    """
-    if ids and not all(one.isdecimal() for one in ids):
-        raise stop(USAGE, "Deliveries have numbers for ids. Of webhook events: `bridge replay`.")
-    filters: dict[str, Any] = {
-        "destination": destination,
-        "type": name,
-        "customer": customer,
-        "since": moment(since),
-        "until": moment(until),
-        "error": error,
+def _told_of(found: Row) -> dict[str, object]:
+    """By name, what a person wants to know of a delivery beside its attempts."""
+    reason = f": {found['reason']}" if found["reason"] else ""
+    return {
+        "state": found["state"] + reason,
+        "owed": found["created_at"],
+        "ended": found["finished_at"],
+        "fact": found["key"],
+        "customer": found["customer"],
+        "told by": found["webhook_event"],
+        "dedupe id": found["dedupe_id"],
     }
-    asked = {key: value for key, value in filters.items() if value is not None}
-    if ids and (asked or waiting):
-        raise stop(USAGE, "Name ids, or say which by filters: not both.")
-    if not (ids or asked or waiting):
-        raise stop(USAGE, "Say which: ids, or filters such as --destination or --since.")
-    wanted = Wanted(
-        ids=ids or (),
-        dead=not ids and not waiting,
-        waiting=bool(waiting),
-        limit=limit,
-        allow_duplicates=allow_duplicates,
-        **asked,
-    )
-    once_more(wanted, rate=rate, dry_run=dry_run, wait=wait, why=why, yes=yes, json_=json_)
 
 
-def skip_deliveries(
-    ids: Annotated[list[str], typer.Argument(help="Of deliveries, dead or pending.")],
-    why: Annotated[str, typer.Option(help="Kept with each, and in the audit log.")],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be skipped.")
-    ] = False,
-    yes: Yes = False,
-    json_: Json = False,
-) -> None:
-    """Never send these: what is dead is closed, what waits is given up. It cannot be undone."""
-    if not why.strip():
-        raise stop(USAGE, "Say --why: who reads the numbers will ask.")
-    if json_ and not (dry_run or yes):
-        raise stop(USAGE, "With --json, say --yes or --dry-run.")
-    with database() as connection:
-        try:
-            numbers = sorted(set(skippable(connection, ids)))
-        except NotFound as error:
-            raise stop(FAILURES, f"{error} is no delivery that is dead or pending.") from None
-    if not json_:
-        screen.print(f"{count(len(numbers), 'delivery', 'deliveries')} never to be sent.")
-    if dry_run:
-        if json_:
-            as_json({"dry_run": True, "deliveries": len(numbers)})
-        return
-    confirm(yes)
-    with database() as connection:
-        done = skip(connection, numbers, who=getpass.getuser(), why=why)
-    if json_:
-        as_json({"dry_run": False, "skipped": done.skipped, "in_hand": done.in_hand})
-    else:
-        screen.print(f"{done.skipped:,} skipped.")
-    if done.in_hand:
-        complain(f"{done.in_hand:,} were in a worker's hands, and may arrive all the same.")
+def _next_step(found: Row, set_: Set[str]) -> str:
+    """Who acts next on a delivery, when, and by which command."""
+    number, give_up = found["id"], f"bridge deliveries skip {found['id']} --why ..."
+    if found["state"] in ("delivered", "skipped"):
+        return "nothing"
+    if found["state"] == "dead":
+        again = f"mend what the reason names, then: bridge replay {number} (the same bytes)"
+        return f"{again}; or close it: {give_up}"
+    if found["destination"] not in set_:
+        return f"it waits until {found['destination']} is set again; or give it up: {give_up}"
+    if found["leased"]:
+        return f"a worker has it; due again at {show(found['due_at'])} UTC if that one dies"
+    if pause := pause_of(found):
+        own = f"tried again at {show(found['next_try'])} UTC. "
+        return (own if found["next_try"] > pause.until else "") + suspended(pause)
+    if found["next_try"] and found["next_try"] <= datetime.now(UTC):
+        return f"due since {show(found['next_try'])} UTC, at once if a worker is running"
+    again = f"tried again at {show(found['next_try'])} UTC"
+    return f"{again}; at once by: bridge deliveries retry {number}"

@@ -5,6 +5,9 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
+from app.cli import ignore
+from app.cli.moments import span
+from app.cli.replay import Customer, Json, Since, Until
 from app.cli.room import (
     FAILURES,
     as_json,
@@ -20,13 +23,15 @@ from app.core.envelope import NotAnEvent, parse
 from app.core.money import Money
 from app.core.reading.readers import read
 from app.core.reading.shapes import Missing
-from app.doctor import Finding, examine
+from app.doctor.examine import examine
+from app.doctor.finding import Finding
 from app.settings import load_from_environment, shown
-from app.store import browse
-from app.store.browse import Filter, Row
+from app.store import browse, owed
+from app.store.browse import Row
+from app.store.sought import WebhookEvents
+from app.store.webhook_events import MANUAL
 
 Verdict = Literal["waiting", "held", "processed", "ignored", "quarantined"]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable, on stdout alone.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Rows at most.")]
 
 events = typer.Typer()
@@ -34,6 +39,7 @@ events = typer.Typer()
 
 def add_to(cli: typer.Typer) -> None:
     events.callback(invoke_without_command=True)(list_events)
+    ignore.add_to(events)
     cli.add_typer(events, name="events")
     cli.command()(config)
     cli.command()(doctor)
@@ -47,15 +53,29 @@ def list_events(
     verdict: Annotated[
         Verdict | None, typer.Option(help="What became of them.", show_choices=True)
     ] = None,
+    customer: Customer = None,
+    since: Since = None,
+    until: Until = None,
     limit: Limit = 20,
     json_: Json = False,
 ) -> None:
-    """The newest webhook events with their verdicts, or (`show`) the way of one. Times are UTC."""
+    """The newest webhook events with their verdicts, or (`show`) the way of one. Times are UTC.
+
+    --since and --until are of their receipt. --customer finds those that told, booked or stated
+    something of the customer's.
+    """
     if context.invoked_subcommand:
         return
+    begin, end = span(since, until)
+    wanted = WebhookEvents(
+        type=type_,
+        verdicts=(verdict,) if verdict else None,
+        customer=customer,
+        since=begin,
+        until=end,
+    )
     with database() as connection:
-        wanted = Filter(type=type_, verdict=verdict, limit=limit)
-        found = browse.webhook_events(connection, wanted)
+        found = browse.webhook_events(connection, wanted, limit)
     listing(
         found,
         json_,
@@ -68,7 +88,7 @@ def list_events(
             "reason": lambda row: row["reason"],
         },
         "No webhook event matches."
-        if type_ or verdict
+        if wanted != WebhookEvents()
         else "No webhook event yet. Try `bridge trigger invoice.paid`.",
     )
 
@@ -98,9 +118,9 @@ def show_event(
 
 
 def _way(connection: Any, row: Row) -> dict[str, Any]:
-    keys = _keys(browse.raw(connection, row["id"]))
+    keys = _keys(browse.raw(connection, row["id"]), by_hand=row["origin"] == MANUAL)
     told = browse.told_of(connection, row, keys)
-    sent = browse.deliveries_of(connection, [one["id"] for one in told])
+    sent = owed.deliveries_of(connection, [one["id"] for one in told])
     return {
         "webhook_event": dict(row),
         "understood": keys,
@@ -112,10 +132,10 @@ def _way(connection: Any, row: Row) -> dict[str, Any]:
     }
 
 
-def _keys(raw: bytes) -> list[str]:
+def _keys(raw: bytes, *, by_hand: bool) -> list[str]:
     """The facts that this webhook event announces by itself, as today's code reads it."""
     try:
-        return [fact.key for fact in read(parse(raw)).facts]
+        return [fact.key for fact in read(parse(raw), by_hand=by_hand).facts]
     except (Missing, NotAnEvent):
         return []
 
@@ -132,6 +152,8 @@ def _print_way(way: dict[str, Any]) -> None:
         event["verdict"],
         event["reason"] or ", ".join(way["understood"]) or "nothing by itself",
     )
+    if event["verdict"] == "quarantined":
+        _hop(None, "next", ignore.next_step(event["event_id"]))
     for entry in way["revenue_entries"]:
         money = Money(entry["minor"], entry["currency"])
         _hop(entry["recorded_at"], "booked", f"{entry['key']}  {money}")
@@ -151,8 +173,15 @@ def _print_told(told: dict[str, Any], event_id: str) -> None:
     for one in told["deliveries"]:
         detail = one["reason"] or one["status"] or one["answer"] or "not sent yet"
         took = f", {one['latency_ms']} ms" if one["latency_ms"] is not None else ""
-        later = f", next try {show(one['due_at'])}" if one["state"] == "pending" else ""
+        later = f", {_when(one)}" if one["state"] == "pending" else ""
         _hop(one["finished_at"], one["state"], f"{one['destination']}: {detail}{took}{later}", 2)
+
+
+def _when(pending: dict[str, Any]) -> str:
+    if pending["leased"]:
+        return "at a worker"
+    until = show(pending["next_try"])
+    return f"suspended until {until}" if pending["suspended_until"] else f"next try {until}"
 
 
 def _hop(at: Any, word: str, detail: str, indent: int = 0) -> None:
@@ -188,6 +217,6 @@ def doctor(json_: Json = False) -> None:
 
 def _print_finding(finding: Finding) -> None:
     color = {"fine": "green", "doubtful": "yellow", "wrong": "red"}[finding.state]
-    screen.print(f"[{color}]{finding.state:9}[/{color}] {escape(finding.check)}")
-    if finding.advice:
-        screen.print(escape(f"{'':10}{finding.advice}"))
+    screen.print(f"[{color}]{finding.state:9}[/{color}] {escape(show(finding.check))}")
+    for line in finding.advice.splitlines():
+        screen.print(escape(f"{'':10}{show(line)}"))

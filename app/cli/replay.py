@@ -1,7 +1,8 @@
 """bridge replay: webhook events processed, or dead deliveries sent, once more."""
 
 import getpass
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import typer
@@ -9,10 +10,9 @@ from sqlalchemy import Engine
 
 from app.cli.demo import progress as bar_of
 from app.cli.differences import as_plain, print_differences
-from app.cli.moments import HELP, moment
+from app.cli.moments import HELP, span
 from app.cli.room import (
     FAILURES,
-    INTERRUPTED,
     USAGE,
     as_json,
     complain,
@@ -23,6 +23,7 @@ from app.cli.room import (
     screen,
     stop,
 )
+from app.cli.waits import known_destination, some, stay, suspended
 from app.history.rehearse import rehearse
 from app.history.replay import (
     RATE,
@@ -33,15 +34,14 @@ from app.history.replay import (
     Wanted,
     for_audit,
     plan,
-    progress,
 )
 from app.history.replay import replay as again
-from app.local.supervise import stop_signals
 from app.settings import Settings, load_from_environment
+from app.store import health
 from app.store.db import make_engine
+from app.store.health import Pause
 
 LIMIT = 10_000
-LOOK = 0.5  # seconds
 
 Status = Literal["quarantined", "processed", "ignored", "dead"]
 Since = Annotated[str | None, typer.Option(help=f"Not before: {HELP}.")]
@@ -98,14 +98,15 @@ def replay(
     --dry-run shows what today's code derives against what is stored. Exit code 1 if --wait saw
     failures.
     """
+    begin, end = span(since, until)
     wanted = Wanted(
         ids=ids or (),
         type=type_,
         status=status,
         destination=destination,
         customer=customer,
-        since=moment(since),
-        until=moment(until),
+        since=begin,
+        until=end,
         error=error,
         quarantined=quarantined,
         dead=dead,
@@ -125,59 +126,67 @@ def once_more(
     # Without a limit of a statement's time: a customer's may be looked for in whole tables.
     engine = make_engine(database_url(settings), "cli", statement_timeout=0, pool_size=2)
     try:
-        planned = _planned(engine, settings, wanted)
+        planned, pauses = _planned(engine, settings, wanted)
         if not json_:
             _say(planned, wanted)
+        complain(*map(suspended, pauses))
         if dry_run:
             _rehearse(engine, settings, planned, json_)
-            return
-        if planned.empty:
-            if json_:
-                as_json(_plain(planned))
+        elif planned.empty and json_:
+            as_json(_plain(planned))
+        if planned.empty and planned.left_out:
+            raise typer.Exit(FAILURES)
+        if dry_run or planned.empty:
             return
         confirm(yes)
         with engine.begin() as connection:
             asked, who = for_audit(wanted), getpass.getuser()
             rows = again(connection, planned, who=who, why=why, asked=asked, rate=rate)
         knock(settings)
-        ended = _wait(engine, planned) if wait else None
+        ended = stay(engine, planned) if wait else None
     finally:
         engine.dispose()
-    _report(planned, rows, rate, ended, json_)
+    _report(planned, rows, rate, ended, json_, pauses)
 
 
-def _planned(engine: Engine, settings: Settings, wanted: Wanted) -> Plan:
+def _planned(engine: Engine, settings: Settings, wanted: Wanted) -> tuple[Plan, list[Pause]]:
+    """And the suspensions that it would wait for."""
     try:
         with engine.connect() as connection:
-            return plan(connection, settings, wanted)
+            name = known_destination(connection, settings, wanted.destination)
+            planned = plan(connection, settings, replace(wanted, destination=name))
+            sent = planned.deliveries
+            return planned, health.pauses(connection, sent) if sent else []
     except Unclear as error:
         raise stop(USAGE, str(error)) from None
     except NotFound as error:
-        words = f"{error} is neither a kept webhook event nor a delivery that could be sent again."
-        raise stop(FAILURES, words) from None
+        raise stop(FAILURES, f"Nothing was done: {some(error.wrong, '')}.") from None
 
 
 def _say(planned: Plan, wanted: Wanted) -> None:
-    if planned.empty and not (planned.too_late or planned.erased or planned.unset):
+    if planned.empty and not planned.left_out:
         screen.print("Nothing matches. See: bridge events, bridge deliveries list")
         return
     events = count(len(planned.webhook_events), "webhook event")
     sent = count(len(planned.deliveries), "delivery", "deliveries")
-    screen.print(f"{events} to process again, {sent} to send again.")
+    doing = [f"{events} to process again"] if planned.webhook_events else []
+    doing += [f"{sent} to send again"] if planned.deliveries else []
+    screen.print(f"{', '.join(doing) or 'Nothing can be done again'}.")
     if planned.more:
         complain(f"There are more: these are the oldest {wanted.limit:,} (--limit).")
     if planned.too_late:
-        late = count(len(planned.too_late), "delivery is", "deliveries are")
+        late = count(len(planned.too_late), "delivery", "deliveries")
         complain(
-            f"{late} past the destination's dedupe window, or never to be sent twice: one that did"
-            " arrive would count twice."
-            " --allow-duplicates sends them all the same."
+            f"{late} left out, past the destination's dedupe window or never to be sent twice: an"
+            " earlier try that did arrive would count twice. --allow-duplicates sends them all the"
+            f" same: {some(planned.too_late)}"
         )
     if planned.erased:
-        complain(f"{count(planned.erased, 'webhook event')} left out: their person was forgotten.")
+        erased = count(len(planned.erased), "webhook event")
+        complain(f"{erased} left out, whose person was forgotten: {some(planned.erased)}")
     if planned.unset:
-        unset = count(planned.unset, "delivery", "deliveries")
-        complain(f"{unset} left out: the destination is not set any more.")
+        unset = count(len(planned.unset), "delivery", "deliveries")
+        complain(f"{unset} left out, to destinations that are not set: {some(planned.unset)}")
 
 
 def _plain(planned: Plan) -> dict[str, Any]:
@@ -185,8 +194,8 @@ def _plain(planned: Plan) -> dict[str, Any]:
         "webhook_events": len(planned.webhook_events),
         "deliveries": len(planned.deliveries),
         "too_late": list(planned.too_late),
-        "erased": planned.erased,
-        "destination_not_set": planned.unset,
+        "erased": list(planned.erased),
+        "destination_not_set": list(planned.unset),
         "more": planned.more,
     }
 
@@ -210,33 +219,14 @@ def _rehearse(engine: Engine, settings: Settings, planned: Plan, json_: bool) ->
         print_differences(found)
 
 
-# --- waiting for the end
-
-
-def _wait(engine: Engine, planned: Plan) -> Progress:
-    """Until none of it is at work any more; leaves with 130 when interrupted, which stops nothing
-    but the waiting."""
-
-    def look() -> Progress:
-        with engine.connect() as connection:
-            return progress(connection, planned)
-
-    return waited(look, len(planned.webhook_events) + len(planned.deliveries))
-
-
-def waited(look: Callable[[], Progress], total: int) -> Progress:
-    with stop_signals() as stopping, bar_of() as bars:
-        bar = bars.add_task("Until all of it has ended", total=total)
-        while (found := look()).left:
-            bars.update(bar, completed=total - found.left)
-            if stopping.wait(LOOK):
-                words = f"{found.left:,} are under way still: only the waiting was stopped."
-                raise stop(INTERRUPTED, words)
-        bars.update(bar, completed=total)
-    return found
-
-
-def _report(planned: Plan, rows: int, rate: int, ended: Progress | None, json_: bool) -> None:
+def _report(
+    planned: Plan,
+    rows: int,
+    rate: int,
+    ended: Progress | None,
+    json_: bool,
+    pauses: Sequence[Pause],
+) -> None:
     failed = ended is not None and ended.failed > 0
     if json_:
         words = {"verdicts": ended.verdicts, "states": ended.states} if ended else None
@@ -244,7 +234,9 @@ def _report(planned: Plan, rows: int, rate: int, ended: Progress | None, json_: 
     elif ended is None:
         most = max(len(planned.webhook_events), len(planned.deliveries))
         takes = f", over {most / rate:,.0f} s" if most > 2 * rate else ""
-        screen.print(f"Under way{takes}. See: bridge events, bridge deliveries")
+        names = ", ".join(one.destination for one in pauses)
+        later = f" What goes to {names} leaves when its suspension ends." if names else ""
+        screen.print(f"Under way{takes}.{later} See: bridge events, bridge deliveries")
     else:
         for state, number in sorted({**ended.verdicts, **ended.states}.items()):
             screen.print(f"{number:,} {state}")

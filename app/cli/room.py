@@ -28,7 +28,7 @@ from app.store.db import make_engine
 FAILURES, USAGE, OUT_OF_REACH, RUNNING_ALREADY, INTERRUPTED = 1, 2, 3, 4, 130
 
 # A pipe has no width: what reads it gets whole lines.
-WIDTH = None if sys.stdout.isatty() else 200
+WIDTH = None if sys.stdout and sys.stdout.isatty() else 200
 screen = Console(highlight=False, soft_wrap=True, width=WIDTH)
 aside = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -112,12 +112,14 @@ def local_secret(settings: Settings) -> WebhookSecret:
     return WebhookSecret(label="local", value=file.read_text().strip())
 
 
-def confirm(yes: bool) -> None:
-    """Go on, or leave with nothing changed; without a terminal only on --yes."""
+def confirm(yes: bool, *, dry_run: bool = True) -> None:
+    """Go on, or leave with nothing changed; without a terminal only on --yes. `dry_run`: the verb
+    has that option."""
     if yes:
         return
-    if not sys.stdin.isatty():
-        raise stop(USAGE, "Not at a terminal: say --yes, or look first with --dry-run.")
+    if not sys.stdin or not sys.stdin.isatty():
+        look = ", or look first with --dry-run" if dry_run else ""
+        raise stop(USAGE, f"Not at a terminal: say --yes{look}.")
     if not typer.confirm("Go ahead?"):
         raise stop(FAILURES, "Nothing was changed.")
 
@@ -148,10 +150,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     cells = [[show(cell) for cell in row] for row in rows]
     grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     needed = 1
-    for column, those in zip(columns, zip(*cells, strict=True), strict=True):
+    by_column = [*zip(*cells, strict=True)] or [()] * len(columns)
+    for column, those in zip(columns, by_column, strict=True):
         numeric = all(one == "-" or NUMBER.fullmatch(one) for one in those)
         whole = numeric or not any(" " in one for one in those)
-        widest = max(map(cell_len, those))
+        widest = max(map(cell_len, those), default=0)
         least = max([widest if whole else min(widest, FOLDED), *map(cell_len, column.split())])
         needed += least + 3
         grid.add_column(

@@ -13,8 +13,10 @@ KINDS = (
     # Stripe's ids, and any other word of twelve or more that has a digit in it.
     (re.compile(r"\b[a-z]{2,8}_(?:(?:test|live)_)?(?=\w*[0-9A-Z])[A-Za-z0-9]{6,}\b"), "<id>"),
     (re.compile(r"\b(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{12,}\b"), "<id>"),
-    (re.compile(r"\d+(?:[.,:]\d+)*"), "<n>"),
+    # Not the digit of an HTML heading, as <h1>: proxies answer in HTML.
+    (re.compile(r"(?<!<h)(?<!</h)\d+(?:[.,:]\d+)*"), "<n>"),
 )
+STATUS = re.compile(r"[1-5]\d\d")
 
 
 def fingerprint(error: str) -> str:
@@ -22,3 +24,14 @@ def fingerprint(error: str) -> str:
     for pattern, placeholder in KINDS:
         error = pattern.sub(placeholder, error)
     return " ".join(error.split())
+
+
+def cause(reason: str) -> str:
+    """A destination's reason for all whom it is one: the HTTP status that it may begin with, and
+    the fingerprint of its words."""
+    status, _, words = reason.partition(" ")
+    return (
+        f"{status} {fingerprint(words)}".rstrip()
+        if STATUS.fullmatch(status)
+        else fingerprint(reason)
+    )

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,7 +23,12 @@ DEAD = "dead"
 
 
 class NotFound(Exception):
-    """An id that names neither a kept webhook event nor a delivery that could be sent."""
+    """Ids that name neither a kept webhook event nor a delivery that could be sent: `wrong` says of
+    each what it is."""
+
+    def __init__(self, wrong: Sequence[str]) -> None:
+        super().__init__("; ".join(wrong))
+        self.wrong = wrong
 
 
 class Unclear(ValueError):
@@ -71,24 +76,28 @@ class Plan:
     """What would be done again. `too_late`: deliveries past their destination's dedupe window, or
     dropped because they may have arrived; left out because one that did would count twice.
     `windowed`: destinations whose window is looked at again when each delivery's turn comes.
-    `erased` webhook events have nothing left to read; `unset` deliveries are to destinations that
-    are set no more. `more`: the limit left others out."""
+    `erased` webhook events (Stripe's ids) have nothing left to read; `unset` deliveries are to
+    destinations that are set no more. `more`: the limit left others out."""
 
     webhook_events: Sequence[int]
     deliveries: Sequence[int]
     too_late: Sequence[int]
     windowed: frozenset[str] = frozenset()
-    erased: int = 0
-    unset: int = 0
+    erased: Sequence[str] = ()
+    unset: Sequence[int] = ()
     more: bool = False
 
     @property
     def empty(self) -> bool:
         return not self.webhook_events and not self.deliveries
 
+    @property
+    def left_out(self) -> bool:
+        return bool(self.too_late or self.erased or self.unset)
+
 
 def plan(connection: Connection, settings: Settings, wanted: Wanted) -> Plan:
-    """Find it, without changing anything. Raises NotFound, naming the first unknown id, and
+    """Find it, without changing anything. Raises NotFound, which names every unfit id, and
     Unclear."""
     if wanted.ids:
         if wanted.filtered:
@@ -110,8 +119,8 @@ def plan(connection: Connection, settings: Settings, wanted: Wanted) -> Plan:
         deliveries=[one.id for one in set_ if one.id not in set(late)],
         too_late=late,
         windowed=frozenset() if wanted.allow_duplicates else _windowed(set_, windows),
-        erased=sum(one.erased for one in events),
-        unset=len(found) - len(set_),
+        erased=tuple(one.event_id for one in events if one.erased),
+        unset=tuple(one.id for one in found if one.destination not in windows),
         more=more,
     )
 
@@ -122,13 +131,23 @@ def _named(
     numbers = [int(one) for one in wanted.ids if NUMBER.fullmatch(one)]
     named = [one for one in wanted.ids if not NUMBER.fullmatch(one)]
     events = webhook_events.find(connection, WebhookEvents(ids=named)) if named else []
-    which = Deliveries(ids=numbers, states=(DEAD, "pending"))
-    found = deliveries.find(connection, which) if numbers else []
-    known = {one.event_id for one in events} | {str(one.id) for one in found}
-    for one in wanted.ids:
-        if one.lstrip("0") not in known and one not in known:
-            raise NotFound(one)
-    return events, found
+    found = deliveries.find(connection, Deliveries(ids=numbers)) if numbers else []
+    fit = [one for one in found if one.state in (DEAD, "pending")]
+    known = {one.event_id for one in events} | {str(one.id) for one in fit}
+    if wrong := unfit(wanted.ids, known, found):
+        raise NotFound(wrong)
+    return events, fit
+
+
+def unfit(ids: Sequence[str], known: Set[str], found: Sequence[Found]) -> list[str]:
+    """Of each of these ids that is not among `known` what it is instead: the state of a delivery
+    among `found`, or unknown."""
+    states = {str(one.id): one.state for one in found}
+    wrong = [one for one in dict.fromkeys(ids) if one not in known and one.lstrip("0") not in known]
+    return [
+        f"{one} is {state}" if (state := states.get(one.lstrip("0"))) else f"{one} is not known"
+        for one in wrong
+    ]
 
 
 def _filtered(
@@ -225,33 +244,3 @@ def progress(connection: Connection, planned: Plan) -> Progress:
         verdicts=webhook_events.verdicts_of(connection, planned.webhook_events),
         states=deliveries.states_of(connection, planned.deliveries),
     )
-
-
-# --- deliveries that nobody wants any more
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
-    """`in_hand` were on their way just then and may arrive all the same."""
-
-    skipped: int
-    in_hand: int
-
-
-def skip(connection: Connection, ids: Sequence[int], *, who: str, why: str) -> Skipped:
-    """Never send these deliveries, which are dead or pending; with the audit line, in the caller's
-    transaction."""
-    skipped, in_hand = deliveries.skip(connection, ids, f"skipped by hand: {why}"[:200])
-    audit.note(connection, who, "skip", why, {"ids": list(ids)}, skipped)
-    return Skipped(skipped=skipped, in_hand=in_hand)
-
-
-def skippable(connection: Connection, ids: Sequence[str]) -> list[int]:
-    """These as numbers. Raises NotFound, naming the first that is no delivery, or an ended one."""
-    numbers = [int(one) if NUMBER.fullmatch(one) else -1 for one in ids]
-    wanted = Deliveries(ids=numbers, states=("pending", DEAD))
-    known = {one.id for one in deliveries.find(connection, wanted)}
-    for one, number in zip(ids, numbers, strict=True):
-        if number not in known:
-            raise NotFound(one)
-    return numbers

@@ -6,9 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from app.core.fingerprint import fingerprint
 from app.store import sought
-from app.store.sought import Deliveries, like
+from app.store.sought import WebhookEvents
 
 Row = Mapping[str, Any]
 
@@ -19,87 +18,16 @@ def _rows(
     return [dict(row) for row in connection.execute(text(query), values or {}).mappings()]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """What to list; None and empty mean any."""
-
-    type: str | None = None
-    verdict: str | None = None
-    limit: int = 20
-
-
-def webhook_events(connection: Connection, wanted: Filter) -> list[Row]:
-    """The newest webhook events: id, type, created, received, verdict, reason."""
-    query = """
-        SELECT event_id, type, created, received_at, api_version, account, livemode, origin,
-               coalesce(verdict, 'waiting') AS verdict, reason
-        FROM webhook_events
-        WHERE (CAST(:type AS text) IS NULL OR type LIKE :type)
-          AND (CAST(:verdict AS text) IS NULL OR coalesce(verdict, 'waiting') = :verdict)
-        ORDER BY received_at DESC, id DESC LIMIT :limit
+def webhook_events(connection: Connection, wanted: WebhookEvents, limit: int) -> list[Row]:
+    """The newest of these webhook events: id, type, created, received, verdict, reason."""
+    where = sought.webhook_events(connection, wanted)
+    query = f"""
+        SELECT e.event_id, e.type, e.created, e.received_at, e.api_version, e.account, e.livemode,
+               e.origin, coalesce(e.verdict, 'waiting') AS verdict, e.reason
+        FROM webhook_events e WHERE {where.sql}
+        ORDER BY e.received_at DESC, e.id DESC LIMIT :limit
     """
-    values = {
-        "type": like(wanted.type) if wanted.type else None,
-        "verdict": wanted.verdict,
-        "limit": wanted.limit,
-    }
-    return _rows(connection, query, values)
-
-
-def deliveries(connection: Connection, wanted: Deliveries, limit: int) -> list[Row]:
-    """The newest of these deliveries with their last attempt."""
-    where = sought.deliveries(connection, wanted)
-    query = f"{DELIVERY} WHERE {where.sql} ORDER BY d.id DESC LIMIT :limit"
     return _rows(connection, query, {**where.values, "limit": limit})
-
-
-def failures(connection: Connection, wanted: Deliveries, limit: int) -> list[Row]:
-    """Those of these deliveries that failed, counted by destination, state, status and error; the
-    most frequent first. Errors that differ in a number or an id only are one."""
-    where = sought.deliveries(connection, wanted)
-    query = text(f"""
-        SELECT d.id, d.destination, d.state, a.status, coalesce(d.finished_at, a.started_at) AS at,
-               coalesce(d.reason, a.answer, '') AS error
-        FROM deliveries d
-        LEFT JOIN LATERAL (SELECT * FROM attempts a WHERE a.delivery_id = d.id
-                           ORDER BY a.token DESC LIMIT 1) a ON true
-        WHERE {where.sql} AND (d.state = 'dead' OR (d.state = 'pending' AND a.token IS NOT NULL))
-    """)
-    found: dict[tuple[object, ...], dict[str, Any]] = {}
-    for row in connection.execute(query.execution_options(yield_per=1_000), where.values):
-        error = fingerprint(row.error)
-        group = found.setdefault(
-            (row.destination, row.state, row.status, error),
-            {
-                "destination": row.destination,
-                "state": row.state,
-                "status": row.status,
-                "deliveries": 0,
-                "first": row.at,
-                "last": row.at,
-                "example": row.id,
-                "error": error,
-            },
-        )
-        group["deliveries"] += 1
-        group["first"] = min(filter(None, (group["first"], row.at)), default=None)
-        if row.at and row.at >= (group["last"] or row.at):
-            group["last"], group["example"] = row.at, row.id
-    by = ("destination", "state", "error")
-    order = sorted(found.values(), key=lambda each: [-each["deliveries"], *map(each.get, by)])
-    return list(order[:limit])
-
-
-DELIVERY = """
-    SELECT d.id, d.destination, d.state, d.reason, d.dedupe_id, d.created_at, d.finished_at,
-           d.analytics_event_id, e.name, e.key, w.attempts, w.due_at, w.leased,
-           a.status, a.outcome AS last_outcome, a.answer, a.latency_ms
-    FROM deliveries d
-    JOIN analytics_events e ON e.id = d.analytics_event_id
-    LEFT JOIN work w ON w.lane = 'to:' || d.destination AND w.ref_id = d.id
-    LEFT JOIN LATERAL (SELECT * FROM attempts a WHERE a.delivery_id = d.id
-                       ORDER BY a.token DESC LIMIT 1) a ON true
-"""
 
 
 def way_of(connection: Connection, event_id: str) -> list[Row]:
@@ -144,25 +72,6 @@ def told_of(connection: Connection, webhook_event: Row, keys: Sequence[str]) -> 
         ORDER BY e.id
     """
     return _rows(connection, query, _of(webhook_event, keys))
-
-
-def deliveries_of(connection: Connection, analytics_events: Sequence[int]) -> list[Row]:
-    query = f"""
-        {DELIVERY} WHERE d.analytics_event_id = ANY(CAST(:ids AS bigint[])) ORDER BY d.id
-    """
-    return _rows(connection, query, {"ids": list(analytics_events)})
-
-
-def delivery(connection: Connection, id_: int) -> Row | None:
-    return next(iter(_rows(connection, f"{DELIVERY} WHERE d.id = :id", {"id": id_})), None)
-
-
-def attempts_of(connection: Connection, delivery_id: int) -> list[Row]:
-    query = """
-        SELECT started_at, outcome, status, latency_ms, answer, token FROM attempts
-        WHERE delivery_id = :id ORDER BY token
-    """
-    return _rows(connection, query, {"id": delivery_id})
 
 
 def raw(connection: Connection, webhook_event: int) -> bytes:
@@ -258,39 +167,6 @@ def counts(connection: Connection) -> Counts:
         deliveries=pairs("SELECT destination, state, count(*) FROM deliveries GROUP BY 1, 2"),
         waiting=connection.execute(text("SELECT count(*) FROM work")).scalar_one(),
     )
-
-
-def destinations(connection: Connection) -> dict[str, dict[str, Any]]:
-    """By name, each destination that anything was ever owed to: deliveries by state, the oldest
-    that waits, and its suspension (`suspended_until` only while it is one)."""
-    query = """
-        SELECT d.destination, count(*) FILTER (WHERE d.state = 'pending') AS waiting,
-               min(d.created_at) FILTER (WHERE d.state = 'pending') AS oldest_waiting,
-               count(*) FILTER (WHERE d.state = 'delivered') AS delivered,
-               count(*) FILTER (WHERE d.state = 'skipped') AS skipped,
-               count(*) FILTER (WHERE d.state = 'dead') AS dead
-        FROM deliveries d GROUP BY 1
-    """
-    doing = """
-        SELECT destination, failures, reason,
-               CASE WHEN suspended_until > clock_timestamp() THEN suspended_until END
-                   AS suspended_until
-        FROM destinations_health
-    """
-    found = {row["destination"]: dict(row) for row in _rows(connection, query)}
-    for row in _rows(connection, doing):
-        found.setdefault(row["destination"], {}).update(row)
-    return found
-
-
-def delivery_reasons(connection: Connection, destination: str) -> list[Row]:
-    """Why deliveries to it were skipped or are dead, the most frequent first."""
-    query = """
-        SELECT state, count(*) AS deliveries, reason FROM deliveries
-        WHERE destination = :destination AND state IN ('skipped', 'dead')
-        GROUP BY 1, 3 ORDER BY 2 DESC, 3 LIMIT 50
-    """
-    return _rows(connection, query, {"destination": destination})
 
 
 def delivered_revenue(connection: Connection) -> dict[tuple[str, str], int]:

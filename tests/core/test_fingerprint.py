@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.core.fingerprint import fingerprint
+from app.core.fingerprint import cause, fingerprint
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,27 @@ def test_errors_that_differ_in_what_they_quote_are_one(one: str, other: str, bot
 
 
 @pytest.mark.parametrize(
-    "words", ["missing_required_field", "no such event: subscription_cancelled", "poison"]
+    "words",
+    [
+        "missing_required_field",
+        "no such event: subscription_cancelled",
+        "poison",
+        "<h1>Bad Gateway</h1>",
+    ],
 )
 def test_words_stay_as_they_are(words: str) -> None:
     assert fingerprint(words) == words
+
+
+@pytest.mark.parametrize(
+    ("reason", "plain"),
+    [
+        ("503 <h1>503 busy</h1>", "503 <h1><n> busy</h1>"),
+        ("401", "401"),
+        ("2,000 rows", "<n> rows"),
+        ("ReadTimeout", "ReadTimeout"),
+        ("", ""),
+    ],
+)
+def test_a_cause_keeps_the_status(reason: str, plain: str) -> None:
+    assert cause(reason) == plain
