@@ -2,13 +2,16 @@
 
 import gc
 import getpass
-from datetime import UTC, datetime
+import re
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.cli.gap import counting
+from app.cli.books import OWN, in_its_zone
+from app.cli.gap import counting, paced
+from app.cli.moments import day
 from app.cli.reconcile_files import write_csv, write_xlsx
 from app.cli.reconcile_text import as_plain, print_report
 from app.cli.room import (
@@ -22,11 +25,12 @@ from app.cli.room import (
 )
 from app.core.reconcile.rows import Period
 from app.core.reconcile.table_csv import Unreadable
+from app.finance.elsewhere import KnownElsewhere
 from app.finance.reconcile import Asked, Incomplete, Report
 from app.finance.reconcile import reconcile as compare
 from app.finance.sheets import NotAFile
 from app.finance.snapshot import File, Snapshot, by_api, by_csv
-from app.history.listing import Pace, Stopped
+from app.history.listing import Stopped
 from app.local.supervise import stop_signals
 from app.settings import Settings, load_from_environment
 from app.store.db import make_engine
@@ -38,7 +42,7 @@ from app.stripe_api import (
     livemode_of,
 )
 
-DAY = ["%Y-%m-%d"]
+ACCOUNT = re.compile("acct_[A-Za-z0-9]+")
 SOURCES = ("api", "csv")
 STATEMENT_TIMEOUT = 600_000  # ms: a month of a large ledger is read at once
 
@@ -49,18 +53,22 @@ def add_to(cli: typer.Typer) -> None:
 
 def reconcile(
     begin: Annotated[
-        datetime, typer.Option("--from", formats=DAY, help="First day, in BRIDGE_TIMEZONE.")
+        date,
+        typer.Option("--from", parser=day, metavar="DAY", help="First day, in BRIDGE_TIMEZONE."),
     ],
-    end: Annotated[datetime, typer.Option("--to", formats=DAY, help="The day after the last.")],
+    end: Annotated[
+        date, typer.Option("--to", parser=day, metavar="DAY", help="The day after the last.")
+    ],
     file: Annotated[
         Path | None, typer.Argument(help="The itemized balance report, with --source csv.")
     ] = None,
     source: Annotated[
         str, typer.Option(help="api, or csv and a file; without it, api if STRIPE_API_KEY is set.")
     ] = "",
-    account: Annotated[str, typer.Option(help="A connected account's id; else the own.")] = "",
+    account: Annotated[str, typer.Option(help="A connected account (acct_...), or own.")] = OWN,
     live: Annotated[
-        bool | None, typer.Option("--live/--test", help="The mode; else that of STRIPE_API_KEY.")
+        bool | None,
+        typer.Option("--live/--test", help="The mode; else that of STRIPE_API_KEY, or live."),
     ] = None,
     summary: Annotated[
         list[Path] | None,
@@ -85,14 +93,14 @@ def reconcile(
     settings = load_from_environment()
     if end <= begin:
         raise stop(USAGE, "--to is the day after the last, so it is later than --from.")
-    period = Period(start=begin.date(), end=end.date(), zone=settings.zone)
+    period = Period(start=begin, end=end, zone=settings.zone)
     source = _source(source, file, settings)
     live = _mode(live, source, settings)
     api = _api(settings, live)
     summaries = [_read(each) for each in summary or ()]
     asked = Asked(
         period=period,
-        account=account,
+        account=_account(account),
         livemode=live,
         who=getpass.getuser(),
         browser=_read(browser) if browser else None,
@@ -116,6 +124,13 @@ def reconcile(
         raise typer.Exit(FAILURES)
 
 
+def _account(account: str) -> str:
+    """Its id; nothing for the own."""
+    if account != OWN and not ACCOUNT.fullmatch(account):
+        raise stop(USAGE, f"--account is acct_ and letters and digits, or own: not {account!r}.")
+    return "" if account == OWN else account
+
+
 def _source(source: str, file: Path | None, settings: Settings) -> str:
     found = source or ("csv" if file else "api")
     if found not in SOURCES:
@@ -137,7 +152,9 @@ def _mode(live: bool | None, source: str, settings: Settings) -> bool:
         if live not in (None, livemode_of(key)):
             raise stop(USAGE, "STRIPE_API_KEY is of the other mode.")
         return livemode_of(key)
-    return True if live is None else live
+    if live is None:
+        return livemode_of(key) if key else True
+    return live
 
 
 def _api(settings: Settings, live: bool) -> StripeApi | None:
@@ -160,15 +177,18 @@ def _compared(settings: Settings, asked: Asked, file: File | None, summaries: li
     )
     gc.disable()  # rows and entries by the hundred thousand, all kept and none in a cycle
     try:
+        with engine.connect() as connection:
+            in_its_zone(connection, settings)
         snapshot = _snapshot(asked, file, summaries)
         return compare(engine, settings, asked, snapshot)
-    except Unreadable as error:
+    except (KnownElsewhere, Unreadable) as error:
         raise stop(USAGE, str(error)) from None
     except Incomplete as error:
         raise stop(
             OUT_OF_REACH,
             f"The source may be incomplete: {error}.",
-            "--allow-partial compares what is there; such a run proves nothing.",
+            "Give the report with two days more on either side, or a summary with --summary."
+            " --allow-partial compares what is there; such a run proves nothing.",
         ) from None
     except (StripeMissing, StripeRefused, StripeUnavailable) as error:
         raise stop(OUT_OF_REACH, str(error)) from None
@@ -185,7 +205,7 @@ def _snapshot(asked: Asked, file: File | None, summaries: list[File]) -> Snapsho
     assert asked.api is not None
     with stop_signals() as stopping, counting() as bars:
         bar = bars.add_task("balance transactions read", total=None)
-        pace = Pace(stopping.wait, stopping.is_set)
+        pace = paced(stopping)
         return by_api(
             asked.api,
             asked.account,

@@ -6,7 +6,9 @@ from typing import Any
 
 from rich.markup import escape
 
+from app.cli.books import OWN
 from app.cli.reconcile_legs import next_of_delivery, print_browser, print_delivered
+from app.cli.reconcile_verdict import print_footing, print_not_footing, print_verdict
 from app.cli.room import count, screen, show, table
 from app.core.money import Money
 from app.core.reconcile.results import Result, classes, totals
@@ -40,11 +42,12 @@ def print_report(report: Report) -> None:
     ]
     columns = ["class", "reason", "count", "Stripe", "ledger", "difference", ""]
     _table("Classes", columns, found)
+    print_not_footing(report)
     _biggest(report)
-    _footing(report)
+    print_footing(report)
     print_delivered(report)
     print_browser(report)
-    _verdict(report)
+    print_verdict(report)
 
 
 def _header(report: Report) -> None:
@@ -97,7 +100,8 @@ def _biggest(report: Report) -> None:
     ]
     if rows:
         columns = ["what", "Stripe - ledger", "day", "why"]
-        table(f"The biggest of {len(found):,} differences", columns, rows)
+        of = count(len(found), "difference")
+        table(f"The biggest of {of}" if len(found) > len(rows) else of, columns, rows)
         _next_steps(found)
     if len(found) > BIGGEST:
         screen.print("All of them, each with its step: --csv DIR, --xlsx FILE or --json.")
@@ -113,41 +117,12 @@ def _next_steps(found: Iterable[Result]) -> None:
         screen.print(f"        and {len(steps) - STEPS:,} more")
 
 
-def _footing(report: Report) -> None:
-    footed = sum(one.foots is True for one in report.checks)
-    screen.print(f"Footing: {footed:,} sums agree to the minor unit.")
-    for one in report.checks:
-        if one.foots is False:
-            expected, found = (Money(x or 0, one.currency) for x in (one.expected, one.found))
-            screen.print(f"[bold red]NO[/bold red]  {escape(one.name)}: {expected} is {found} here")
-        elif one.foots is None:
-            of = " ".join([one.name, *([one.currency.upper()] if one.currency else [])])
-            screen.print(f"not checked: {escape(of)}: {one.note}")
-
-
-def _verdict(report: Report) -> None:
-    open_ = sum(not one.explained for one in report.results)
-    unsaid = sum(place.unsaid for place in report.told.destinations.values())
-    if report.agrees and report.verdict == "clean":
-        screen.print("[bold green]Stripe = ledger = delivered[/bold green], as far as it was owed.")
-        if unsaid:
-            those = "their destinations are not set here, or do not say amounts"
-            screen.print(f"Amounts of {unsaid:,} deliveries were not compared: {those}.")
-    elif report.agrees:
-        screen.print(
-            "[bold yellow]All that is there agrees; the source is incomplete.[/bold yellow]"
-        )
-    else:
-        told = "" if report.told.agrees else " What destinations were told differs: see above."
-        screen.print(f"[bold red]{count(open_, 'difference')}.[/bold red]{told}")
-
-
 def as_plain(report: Report) -> dict[str, Any]:
     """The whole report for JSON; what simply matched is only counted."""
     asked = report.asked
     return {
         "run": report.run,
-        "account": asked.account,
+        "account": asked.account or OWN,
         "livemode": asked.livemode,
         "from": asked.period.start,
         "to": asked.period.end,

@@ -92,7 +92,9 @@ def test_a_part_that_comes_back_is_that_part() -> None:
     assert money("charge.dispute.funds_reinstated", part) == (moved(-900), moved(400, "txn_2"))
 
 
-def test_in_another_currency_the_first_is_the_disputes_amount_and_others_are_scaled() -> None:
+def test_converted_without_a_rate_the_first_is_the_whole_and_others_are_by_size_or_the_whole() -> (
+    None
+):
     dispute = a_dispute(
         a_transaction(amount=-1000, currency="usd"),
         a_transaction("txn_2", 1050, currency="usd", fee=-1500),
@@ -102,16 +104,32 @@ def test_in_another_currency_the_first_is_the_disputes_amount_and_others_are_sca
 
     assert [(fact.key, fact.money and fact.money.money) for fact in told] == [
         ("dispute:dp_1:txn_1", Money(-900, "eur")),
-        ("dispute:dp_1:txn_2", Money(945, "eur")),  # 9.00 * 1050 / 1000
-        ("dispute:dp_1:txn_3", Money(-450, "eur")),
+        ("dispute:dp_1:txn_2", Money(900, "eur")),  # the rate moved: within a fifth it is all
+        ("dispute:dp_1:txn_3", Money(-450, "eur")),  # 9.00 * 500 / 1000
     ]
-    assert told[1] == moved(945, "txn_2", fee=-15.0, fee_currency="USD")
+    assert told[1] == moved(900, "txn_2", fee=-15.0, fee_currency="USD")
 
 
-def test_in_another_currency_what_comes_back_alone_is_the_disputes_amount() -> None:
+def test_converted_what_comes_back_alone_is_the_disputes_amount() -> None:
     dispute = a_dispute(a_transaction(amount=1050, currency="usd"))
 
     assert money("charge.dispute.funds_reinstated", dispute) == (moved(900, fee_currency="USD"),)
+
+
+@pytest.mark.parametrize("type_", EVERY_EVENT)
+def test_converted_each_is_at_the_rate_of_its_own_day_whichever_event_lists_it(type_: str) -> None:
+    taken = a_transaction(amount=-9200, exchange_rate=0.92)
+    back = a_transaction("txn_2", 9350, exchange_rate=0.935, created=CREATED + 90)
+    dispute = {"amount": 10_000, "currency": "usd"}
+    amounts = [
+        [fact.money and fact.money.money for fact in money(type_, a_dispute(*listed, **dispute))]
+        for listed in ([taken], [back, taken])
+    ]
+
+    assert amounts == [
+        [Money(-10_000, "usd")],
+        [Money(-10_000, "usd"), Money(10_000, "usd")],
+    ]
 
 
 @pytest.mark.parametrize("changes", [{"balance_transactions": None}, {"balance_transactions": []}])

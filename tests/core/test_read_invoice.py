@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.core.facts import Entry, Fact, Reading, Ref
+from app.core.facts import Entry, Fact, Payment, Reading, Ref
 from app.core.money import Money
 from tests.core.stripe_objects import (
     ANNOUNCED,
@@ -578,3 +578,35 @@ def test_an_invoice_payment_only_links_a_payment_to_its_invoice(
     obj = {"id": "inpay_1", "object": "invoice_payment", "invoice": invoice, "payment": payment}
 
     assert read("invoice_payment.paid", obj) == Reading(refs=refs)
+
+
+RECORDED: Json = {
+    "id": "inpay_1",
+    "object": "invoice_payment",
+    "amount_paid": 390,
+    "currency": "eur",
+    "invoice": "in_1",
+    "payment": {"type": "payment_record", "payment_record": "pr_1"},
+    "status_transitions": {"canceled_at": None, "paid_at": CREATED},
+}
+
+
+def test_a_payment_record_says_how_much_was_paid_outside_of_stripe() -> None:
+    reading = read("invoice_payment.paid", RECORDED)
+
+    outside = Payment(id="pr_1", customer=None, money=Money(390, "eur"), charge=None, at=NOON)
+    assert reading == Reading(refs=(Ref("pr_1", "in_1"),), payment=outside)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"amount_paid": None},
+        {"amount_paid": 0},
+        {"payment": {"type": "payment_intent", "payment_intent": "pi_1"}},
+        {"payment": {"type": "payment_record", "payment_record": "pi_1"}},
+        {"payment": {"type": "payment_record", "payment_record": None}},
+    ],
+)
+def test_what_is_no_payment_record_of_some_amount_was_not_paid_outside(changes: Json) -> None:
+    assert read("invoice_payment.paid", {**RECORDED, **changes}).payment is None

@@ -1,6 +1,8 @@
 """Stripe's balance reports as files: read exactly, or refused with the place."""
 
-from datetime import UTC, datetime
+import re
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -8,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.money import Money
-from app.core.reconcile.balance_csv import itemized, summary
+from app.core.reconcile.balance_csv import Summary, itemized, summary
 from app.core.reconcile.footing import Activity
-from app.core.reconcile.rows import StripeRow
+from app.core.reconcile.rows import Period, StripeRow
 from app.core.reconcile.table_csv import Unreadable, rows
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -215,34 +217,94 @@ def test_no_bytes_at_all_break_the_reader(content: bytes) -> None:
     assert said.startswith("any.csv")
 
 
+OCTOBER = Period(start=date(2026, 10, 1), end=date(2026, 11, 1), zone=BERLIN)
+DASHBOARD = (  # what the dashboard writes today: parts beside the four, and two dates
+    ("starting_balance", "Starting balance (2026-10-01)", "10.00"),
+    ("starting_balance_available", "Available balance (2026-10-01)", "0.00"),
+    ("activity_gross", "Account activity before fees", "6.00"),
+    ("activity_fee", "Less fees", "-0.50"),
+    ("activity", "Activity", "5.50"),
+    ("payouts_gross", "Payouts to bank", "-3.00"),
+    ("payouts_fee", "Payout fees", "0.00"),
+    ("payouts", "Total payouts", "-3.00"),
+    ("ending_balance", "Ending balance (2026-10-31)", "12.50"),
+)
+STATED = {
+    ("starting_balance", "usd"): 1000,
+    ("activity", "usd"): 550,
+    ("payouts", "usd"): -300,
+    ("ending_balance", "usd"): 1250,
+}
+
+
+def balances(lines: Iterable[tuple[str, str, str]] = DASHBOARD) -> bytes:
+    written = "".join(f'"{name}","{said}","{amount}","usd"\n' for name, said, amount in lines)
+    return f'"category","description","net_amount","currency"\n{written}'.encode()
+
+
 def test_both_summaries_are_told_apart_by_their_columns() -> None:
-    balances = "category,description,net_amount,currency\n" + "".join(
-        f"{name},,{amount},usd\n"
-        for name, amount in (
-            ("starting_balance", "10.00"),
-            ("activity", "5.50"),
-            ("payouts", "-3.00"),
-            ("ending_balance", "12.50"),
-        )
-    )
+    plain = [(name, "", amount) for name, _, amount in DASHBOARD if (name, "usd") in STATED]
     activity = "reporting_category,currency,count,gross,fee,net\ncharge,usd,2,6.00,0.50,5.50\n"
     activity += "total,usd,2,6.00,0.50,5.50\n"
 
-    assert summary(balances.encode(), "b.csv") == (
-        {},
-        {
-            ("starting_balance", "usd"): 1000,
-            ("activity", "usd"): 550,
-            ("payouts", "usd"): -300,
-            ("ending_balance", "usd"): 1250,
-        },
+    assert summary(balances(plain), "b.csv", OCTOBER) == Summary(balances=STATED)
+    assert summary(activity.encode(), "a.csv", OCTOBER) == Summary(
+        activities={("charge", "usd"): Activity(2, 600, 50, 550)}
     )
-    assert summary(activity.encode(), "a.csv") == (
-        {("charge", "usd"): Activity(2, 600, 50, 550)},
-        {},
-    )
+
+
+def test_the_dashboards_balance_summary_says_of_which_days_it_is() -> None:
+    day_after = balances().replace(b"(2026-10-31)", b"(2026-11-01)")
+
+    assert summary(balances(), "b.csv", OCTOBER) == Summary(balances=STATED, dated=True)
+    assert summary(day_after, "b.csv", OCTOBER) == Summary(balances=STATED, dated=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b"e (2026-10-01)", b"e (2026-10-21)", "line 2, column description: expected the balance"),
+        (b"(2026-10-31)", b"(2026-10-30)", "line 10, column description: expected the balance"),
+        (b"starting_balance", b"beginning", "line 2, column category: expected one of starting_"),
+        (b"payouts_fee", b"payouts", "line 9, column category: a second one in USD"),
+    ],
+)
+def test_a_summary_of_other_days_or_of_other_lines_is_refused(
+    old: bytes, new: bytes, words: str
+) -> None:
+    with pytest.raises(Unreadable, match=f"^b.csv, {words}"):
+        summary(balances().replace(old, new, 1), "b.csv", OCTOBER)
 
 
 def test_a_summary_without_its_ends_is_refused() -> None:
     with pytest.raises(Unreadable, match=r"^b\.csv: USD has no starting or no ending balance$"):
-        summary(b"category,net_amount,currency\nactivity,1.00,usd\n", "b.csv")
+        summary(b"category,net_amount,currency\nactivity,1.00,usd\n", "b.csv", OCTOBER)
+
+
+PAYMENTS = (
+    "id,Created date (UTC),Amount,Amount Refunded,Currency,Captured,Converted Amount,Fee,Status\n"
+    "ch_1,2026-10-01 00:00:05,10.00,0.00,usd,true,8.80,0.30,Paid\n"
+)
+FETCH = "Fetch Reports > Balance > Balance change from activity, itemized, as CSV"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (PAYMENTS.encode(), f"s Payments export, which lists attempts to pay.*{FETCH}"),
+        (
+            PAYMENTS.replace("Created date", "Created").encode("utf-8-sig"),
+            f"s Payments export, which lists attempts to pay.*{FETCH}",
+        ),
+        (balances(), f"a summary, which goes with --summary. {FETCH}"),
+        (
+            b"reporting_category;currency;count;gross;fee;net\n",
+            f"a summary, which goes with --summary. {FETCH}",
+        ),
+        (b"PK\x03\x04\x14\0", "an Excel workbook; save it as CSV UTF-8"),
+        (b"\xd0\xcf\x11\xe0\xa1", "an Excel workbook; save it as CSV UTF-8"),
+    ],
+    ids=["payments", "old payments", "balances", "activity", "xlsx", "xls"],
+)
+def test_another_file_of_stripes_or_a_workbook_is_named(content: bytes, words: str) -> None:
+    assert re.search(f"^balance.csv: (?:Stripe')?{words}$", refusal(content))

@@ -84,7 +84,7 @@ def test_every_row_and_entry_is_in_one_result_so_the_classes_foot(
     frame = Frame(period=OCTOBER, now=NOW, covered=OCTOBER.bounds(), refs=refs)
     found = match.groups(match.keyed(rows, refs), booked, OCTOBER)
     results = [one for group in found for one in classify(group, frame)]
-    results += outside_results(match.outside(rows, OCTOBER), OCTOBER)
+    results += outside_results(match.outside(rows, OCTOBER), frame)
     ours = [one for one in booked if OCTOBER.has(one.effective_date)]
     theirs = [one for one in rows if OCTOBER.has(one.day(OCTOBER.zone))]
 

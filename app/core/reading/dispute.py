@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from app.core.facts import Entry, Fact, Reading, Ref
-from app.core.money import Money, share
+from app.core.money import Money
 from app.core.reading import shapes
+from app.core.reading.dispute_amounts import in_its_currency
 from app.core.reading.shapes import Json, id_of, text
 
 
@@ -57,24 +58,11 @@ def _state(dispute: Json, name: str, key: str, at: datetime, **more: Any) -> Fac
 
 def _movements(dispute: Json) -> Iterator[Fact]:
     """An old shape without balance transactions moves nothing that we could name."""
-    listed = shapes.rows(dispute.get("balance_transactions"))
-    rows = sorted(listed, key=lambda row: (shapes.integer(row, "created"), text(row, "id")))
-    amounts = [shapes.integer(row, "amount") for row in rows]
-    first = next((-amount for amount in amounts if amount < 0), 0)
-    for row in rows:
-        money = _in_its_currency(dispute, row, first)
-        if money.minor:
-            yield _movement(dispute, row, money)
-
-
-def _in_its_currency(dispute: Json, row: Json, first: int) -> Money:
-    """A balance transaction is in the currency of our balance. Where that is not the dispute's, the
-    first withdrawal is the dispute's amount, and the others are by their size against it."""
-    contested = Money(shapes.integer(dispute, "amount"), shapes.currency(dispute))
-    amount = shapes.integer(row, "amount")
-    if shapes.currency(row) == contested.currency:
-        return Money(amount, contested.currency)
-    return Money(share(contested.minor, amount, first or abs(amount)), contested.currency)
+    currency = shapes.currency(dispute)
+    listed = {text(row, "id"): row for row in shapes.rows(dispute.get("balance_transactions"))}
+    for transaction, minor in in_its_currency(dispute).items():
+        if minor:
+            yield _movement(dispute, listed[transaction], Money(minor, currency))
 
 
 def _movement(dispute: Json, row: Json, money: Money) -> Fact:

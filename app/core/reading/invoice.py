@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from app.core.facts import Entry, Fact, Link, Reading, Ref
+from app.core.facts import Entry, Fact, Link, Payment, Reading, Ref
 from app.core.identity import link_in
 from app.core.money import Money, share
 from app.core.reading import shapes
@@ -52,10 +52,25 @@ def linked(invoice: Json, _announced: datetime, _previous: Json | None) -> Readi
     return _reading(invoice)
 
 
-def payment_linked(payment: Json, _announced: datetime, _previous: Json | None) -> Reading:
-    """invoice_payment.paid only says which payment pays which invoice (basil removed the field)."""
+def payment_linked(payment: Json, announced: datetime, _previous: Json | None) -> Reading:
+    """invoice_payment.paid says which payment pays which invoice (basil removed the field); and of
+    a payment record, how much was paid outside of Stripe, which nothing else says."""
     invoice = shapes.id_of(payment.get("invoice")) or shapes.text(payment, "invoice")
-    return Reading(refs=tuple(Ref(one, invoice) for one in shapes.payment_ids(payment)))
+    refs = tuple(Ref(one, invoice) for one in shapes.payment_ids(payment))
+    return Reading(refs=refs, payment=_recorded(payment, announced))
+
+
+def _recorded(payment: Json, announced: datetime) -> Payment | None:
+    record, paid = shapes.payment_record(payment), shapes.integer_or_none(payment, "amount_paid")
+    if record is None or not paid or paid < 0:
+        return None
+    return Payment(
+        id=record,
+        customer=None,
+        money=Money(paid, shapes.currency(payment)),
+        charge=None,
+        at=shapes.invoice_moment(payment, "paid_at", announced),
+    )
 
 
 def _reading(invoice: Json, *facts: Fact, anchor: bool = False) -> Reading:

@@ -16,6 +16,7 @@ from app.core.money import Money
 Json = Mapping[str, Any]
 NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 CURRENCY = re.compile("[a-z]{3}")
+RECORD = "payment_record"  # the type of an InvoicePayment that Stripe did not collect
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -187,6 +188,14 @@ def payment_ids(invoice_payment: Json) -> list[str]:
     return [one for one in found if one]
 
 
+def payment_record(invoice_payment: Json) -> str | None:
+    """The record of a payment outside of Stripe (`pr_...`), if that is what an InvoicePayment is:
+    https://docs.stripe.com/api/payment-record."""
+    payment = mapping(invoice_payment.get("payment"))
+    found = id_of(payment.get("payment_record")) if payment.get("type") == RECORD else None
+    return found if found and found.startswith("pr_") else None
+
+
 def taxes(obj: Json, *fields: str) -> int | None:
     """The sum of the first of these lists of taxes that is there, minor units."""
     for field in fields:
@@ -246,7 +255,7 @@ def invoice_out_of_band(invoice: Json) -> bool | None:
     payments = [mapping(row.get("payment")) for row in rows(invoice.get("payments"))]
     if not payments:
         return None
-    return all(payment.get("type") == "payment_record" for payment in payments)
+    return all(payment.get("type") == RECORD for payment in payments)
 
 
 def invoice_paid_minor(invoice: Json) -> int:

@@ -3,15 +3,17 @@
 Columns: https://docs.stripe.com/reports/report-types/balance. Amounts are in whole units there.
 """
 
-from collections.abc import Iterator
-from datetime import UTC
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, timedelta
 from sys import intern
 from zoneinfo import ZoneInfo
 
 from app.core.money import Money
 from app.core.reconcile.categories import category
-from app.core.reconcile.footing import Activity
-from app.core.reconcile.rows import StripeRow
+from app.core.reconcile.footing import Activities, Activity, Balances
+from app.core.reconcile.rows import Period, StripeRow
 from app.core.reconcile.table_csv import Cells, Unreadable, rows
 
 ITEMIZED = (
@@ -19,11 +21,14 @@ ITEMIZED = (
     "reporting_category",
 )
 BALANCES = ("starting_balance", "activity", "payouts", "ending_balance")
+DATED = re.compile(r"\(([0-9]{4}-[0-9]{2}-[0-9]{2})\)")  # "Starting balance (2026-10-01)"
+WHERE = "Fetch Reports > Balance > Balance change from activity, itemized, as CSV"
 
 
 def itemized(content: bytes, file: str, zone: ZoneInfo) -> list[StripeRow]:
     """Every transaction of an itemized balance report, as the API would give it. `zone` is that of
     the column `created`, which is read only where `created_utc` is missing."""
+    _is_another(content, file)
     found: dict[str, tuple[int, StripeRow]] = {}
     for cells in rows(content, file, ITEMIZED):
         row = _row(cells, zone)
@@ -31,6 +36,20 @@ def itemized(content: bytes, file: str, zone: ZoneInfo) -> list[StripeRow]:
             raise cells.wrong("balance_transaction_id", f"is also in line {found[row.id][0]}")
         found[row.id] = cells.line, row
     return [row for _, row in found.values()]
+
+
+def _is_another(content: bytes, file: str) -> None:
+    """Raises Unreadable for the files of Stripe's that are easily taken for this one."""
+    names = set(re.split('[",;\\t]+', _header(content)))
+    if "amount" in names and names & {"created (utc)", "created date (utc)"}:
+        attempts = "which lists attempts to pay, and neither fees nor what goes back on its own day"
+        raise Unreadable(f"{file}: Stripe's Payments export, {attempts}. {WHERE}")
+    if "net_amount" in names or {"reporting_category", "count"} <= names:
+        raise Unreadable(f"{file}: a summary, which goes with --summary. {WHERE}")
+
+
+def _header(content: bytes) -> str:
+    return content[:65536].decode("utf-8-sig", "replace").partition("\n")[0].strip().lower()
 
 
 def _row(cells: Cells, zone: ZoneInfo) -> StripeRow:
@@ -69,22 +88,45 @@ def _shown(cells: Cells, gross: int, currency: str) -> Money | None:
     return Money(size if gross >= 0 else -size, theirs)
 
 
-Summary = tuple[dict[tuple[str, str], Activity], dict[tuple[str, str], int]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What Stripe's summaries state; None: that one was not given. `dated`: whether one of them
+    says that it is of just these days."""
+
+    activities: Activities | None = None
+    balances: Balances | None = None
+    dated: bool = False
 
 
-def summary(content: bytes, file: str) -> Summary:
-    """(activity by category and currency, balances by category and currency): one of them is
-    empty, by which of the two summaries this is. Raises Unreadable."""
-    first = content[:4096].decode("utf-8", "replace").partition("\n")[0].lower()
-    if "net_amount" in first:
-        return {}, dict(_balances(content, file))
-    return dict(_activities(content, file)), {}
+def summary(content: bytes, file: str, period: Period) -> Summary:
+    """The one of the two summaries that this is. Raises Unreadable, also for one that says that it
+    is of other days: only the balances' says of which it is, and not always."""
+    if "net_amount" not in _header(content):
+        return Summary(activities=dict(_activities(content, file)))
+    lines = list(rows(content, file, ("category", "net_amount", "currency")))
+    days = [_dated(cells, period) for cells in lines]
+    return Summary(balances=dict(_balances(lines, file)), dated=any(days))
 
 
-def _balances(content: bytes, file: str) -> Iterator[tuple[tuple[str, str], int]]:
+def _dated(cells: Cells, period: Period) -> bool:
+    """Whether this line says a date: a right one. The end is the last day, or the day after."""
+    last = period.end - timedelta(days=1)
+    right = {"starting_balance": [period.start], "ending_balance": [last, period.end]}
+    found = DATED.search(cells.text("description") or "")
+    wanted = right.get(cells.needed("category"))
+    if not found or not wanted:
+        return False
+    if found[1] not in map(str, wanted):
+        raise cells.wrong("description", f"expected the balance of {wanted[0]}")
+    return True
+
+
+def _balances(lines: Iterable[Cells], file: str) -> Iterator[tuple[tuple[str, str], int]]:
     seen: dict[str, set[str]] = {}
-    for cells in rows(content, file, ("category", "net_amount", "currency")):
+    for cells in lines:
         currency, name = cells.currency(), cells.needed("category")
+        if any(name.startswith(f"{whole}_") for whole in BALANCES):
+            continue  # a part of one, such as activity_fee
         if name not in BALANCES:
             raise cells.wrong("category", f"expected one of {', '.join(BALANCES)}")
         if name in seen.setdefault(currency, set()):

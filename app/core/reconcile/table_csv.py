@@ -16,6 +16,7 @@ from app.core.money import exponent
 
 AMOUNT = re.compile(r"(-?[0-9]{1,15})(?:[.,]([0-9]{1,9}))?")
 CURRENCY = re.compile("[a-z]{3}")
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx, .xls
 MAX_LINE, MAX_CELL, MAX_COLUMNS = 1_000_000, 10_000, 500  # characters, characters, names
 
 
@@ -108,6 +109,8 @@ def rows(content: bytes, file: str, needs: Sequence[str]) -> Iterator[Cells]:
 
 def _lines(content: bytes, file: str) -> TextIOWrapper:
     """Decoded as they are read; what is no text is refused before the first."""
+    if content.startswith(WORKBOOKS):
+        raise Unreadable(f"{file}: an Excel workbook; save it as CSV UTF-8")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise Unreadable(f"{file}: UTF-16; save it as CSV UTF-8")
     try:
