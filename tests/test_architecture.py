@@ -21,10 +21,9 @@ FILES = sorted([*(ROOT / "app").rglob("*.py"), *(ROOT / "workers").rglob("*.py")
 SETTINGS = {"app.settings", "app.settings.environment", "app.settings.forms"}
 ACTIONS = {"app.process", "app.consequences", "app.release", "app.owe"}
 ACTIONS |= {"app.deliver", "app.lane", "app.finish", "app.drain", "app.link", "app.slots"}
-ACTIONS |= {"app.measure", "app.hydrate", "app.ask", "app.contract"}
-ACTIONS |= {"app.attention", "app.permissions"}
+ACTIONS |= {"app.measure", "app.hydrate", "app.ask"}
 ACTIONS |= {"app.finance", "app.history", "app.privacy"}  # families of them
-PLACES = {"app.core", "app.store", "app.destinations", "app.finding", *SETTINGS}
+PLACES = {"app.core", "app.store", "app.destinations", *SETTINGS}
 # The embedded stores and the processes beside us: a ground floor of their own.
 MACHINE = {"app.local"}
 LOW = {*PLACES, "app.queue", "app.stripe_api", "app.log", "app.finance.sheets"}
@@ -36,7 +35,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.store": {"app.core", "app.store"},
     "app.destinations": {"app.core", "app.destinations"},
     "app.stripe_api": set(),
-    "app.finding": set(),
     "app.queue": set(),
     "app.log": set(),
     "app.failpoint": set(),
@@ -49,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "app.finance.sheets": set(),
     "app.demo": {"app.demo"},  # sums that share no code with what they check
-    "app.doctor": {*LOW, "app.attention", "app.contract"},
+    "app.doctor": {*LOW, "app.doctor"},
     "app.together": set(),
     "app.strangers": set(),
     "app.last_use": {"app.store"},
@@ -63,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "app.web": {*LOW, "app.together", "app.webhook"},
     "app.cli": {*LOW, *ACTIONS, *MACHINE, "app.cli", "app.demo", "app.doctor"},
-    "workers": {*PLACES, *ACTIONS, "app.queue", "workers"},
+    "workers": {*PLACES, *ACTIONS, "app.doctor", "app.queue", "workers"},
 }
 # Where each library may be imported: modules, or places with all that is in them.
 ROOMS: dict[str, set[str]] = {
@@ -93,7 +91,15 @@ ROOMS: dict[str, set[str]] = {
     "stripe": {"app.stripe_api"},
     "rq": {"app.queue", "workers"},
     "redis": {"app.queue", "app.local.servers", "workers"},
-    "structlog": {"app.log", "app.queue", *ACTIONS, "app.last_use", "app.webhook", "workers"},
+    "structlog": {
+        "app.log",
+        "app.queue",
+        *ACTIONS,
+        "app.doctor",
+        "app.last_use",
+        "app.webhook",
+        "workers",
+    },
     "flask": {"app.web", "app.webhook"},
     "werkzeug": {"app.web"},
     "granian": {"app.cli.run"},

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
-from app.attention import attention_to
 from app.cli import cli
-from app.finding import Finding, State
+from app.doctor.attention import attention_to
+from app.doctor.finding import Finding, State
 from app.settings import Settings
 from app.store import gaps, health, work
 from app.store.leader import Leadership, is_led

@@ -11,14 +11,14 @@ from sqlalchemy import Engine, text
 from stripe import RequestsClient
 from structlog.testing import capture_logs
 
-from app import contract
-from app.contract import judged
 from app.core.reading.readers import READERS
 from app.core.signature import sign
-from app.finding import Finding
+from app.doctor import contract
+from app.doctor.contract import judged
+from app.doctor.finding import Finding
+from app.doctor.permissions import NEEDS
 from app.history.backfill import LISTS
 from app.last_use import LastUse
-from app.permissions import NEEDS
 from app.settings import Settings, WebhookSecret
 from app.store import secrets_used
 from app.store.db import make_engine

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
-from app.attention import attention_to
 from app.cli import cli
 from app.core.uncovered import EARLIER, Uncovered, backfill_command
+from app.doctor.attention import attention_to
 from app.history.backfill import Backfill, backfill
 from app.history.gap import OVERLAP, RETENTION, Run, mend
 from app.history.listing import Pace

@@ -13,7 +13,7 @@ from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 from rq.worker.base import StopRequested
 
-from app import contract
+from app.doctor import contract
 from app.drain import Drain, where
 from app.history.gap_timer import Timer
 from app.queue import QUEUE, answers, connect, ring, silence

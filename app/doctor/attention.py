@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection
 
 from app.core.uncovered import in_words
-from app.finding import Finding
+from app.doctor.finding import Finding
 from app.settings import Settings
 from app.store import attention, gaps, leader, work
 

@@ -9,8 +9,8 @@ import structlog
 from sqlalchemy import Connection
 
 from app.core.reading.readers import READERS
-from app.finding import Finding
-from app.permissions import FORBIDDEN, permissions
+from app.doctor.finding import Finding
+from app.doctor.permissions import FORBIDDEN, permissions
 from app.settings import Settings
 from app.store import gaps, secrets_used
 from app.stripe_api import (

@@ -6,9 +6,9 @@ from time import time
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import contract
-from app.attention import attention_to
-from app.finding import Finding
+from app.doctor import contract
+from app.doctor.attention import attention_to
+from app.doctor.finding import Finding
 from app.queue import connect
 from app.settings import Settings
 from app.store import ledger

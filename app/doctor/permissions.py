@@ -4,7 +4,7 @@ object."""
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from app.finding import Finding
+from app.doctor.finding import Finding
 from app.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
 
 
