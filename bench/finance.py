@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 
-from app.finance.close import Month, preview
+from app.finance.close import preview
+from app.finance.month import Month
 from app.store import exports
 from app.store.exports import Wanted
 from bench.room import ROOT, Room
@@ -39,8 +40,11 @@ ENTRIES = text("""
           FROM generate_series(0, :entries - 1) n) AS made
 """)
 SETTLEMENTS = text("""
-    INSERT INTO settlements (account, livemode, id, created, category, gross, fee, net, currency)
-    SELECT '', true, 'txn_' || id, occurred_at, kind, minor, 59, minor - 59, currency
+    INSERT INTO settlements (account, livemode, id, created, category, gross, fee, net, currency,
+        effective_date, posting_date)
+    SELECT '', true, 'txn_' || id, occurred_at,
+        CASE kind WHEN 'payment' THEN 'charge' ELSE kind END, minor, 59, minor - 59, currency,
+        effective_date, posting_date
     FROM revenue_entries;
     INSERT INTO settled_entries (account, livemode, settlement, key)
     SELECT '', true, 'txn_' || id, key FROM revenue_entries;

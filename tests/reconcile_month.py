@@ -122,16 +122,21 @@ class Month:
             stripe.add(one)
 
     def as_csv(self) -> bytes:
-        """Stripe's itemized balance report of all transactions, in whole units."""
+        """Stripe's itemized balance report of all transactions, in whole units; and of the days
+        before, so that the month is whole."""
         sources = {one["id"]: one for one in self.objects}
         out = io.StringIO()
         lines = csv.DictWriter(out, COLUMNS)
         lines.writeheader()
-        for one in self.transactions:
+        for one in (FEBRUARY, *self.transactions):
             lines.writerow(_line(one, sources.get(one["source"], {})))
         return out.getvalue().encode("utf-8-sig")
 
 
+FEBRUARY: Json = {
+    **{"id": "txn_feb", "amount": -700, "fee": 0, "net": -700, "currency": "gbp", "source": None},
+    **{"created": NOON - 11 * DAY, "reporting_category": "payout"},
+}
 COLUMNS = (
     *("balance_transaction_id", "created_utc", "currency", "gross", "fee", "net"),
     *("reporting_category", "source_id", "description", "customer_facing_amount"),
@@ -305,7 +310,9 @@ def planted(engine: Engine, settings: Settings) -> Month:
         connection.execute(
             text("""
                 INSERT INTO settlements (account, livemode, id, created, category, gross, fee, net,
-                    currency) VALUES ('', true, 'txn_16', :at, 'charge', 1190, 46, 1144, 'eur')
+                    currency, effective_date, posting_date)
+                VALUES ('', true, 'txn_16', :at, 'charge', 1190, 46, 1144, 'eur', '2025-03-10',
+                    '2025-03-10')
             """),
             {"at": datetime.fromtimestamp(NOON, UTC)},
         )

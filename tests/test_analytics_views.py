@@ -369,13 +369,14 @@ def settle(engine: Engine) -> None:
         engine,
         """
         INSERT INTO settlements (account, livemode, id, created, category, gross, fee, net,
-            currency, minor, customer_currency, exchange_rate)
-        VALUES ('', true, 'txn_1', '2025-03-01 12:00Z', 'charge', 1190, 47, 1143,
-                'eur', 1190, 'eur', NULL),
-            ('', true, 'txn_4', '2025-03-01 23:30Z', 'charge', 2200, 80, 2120,
-                'eur', 2500, 'usd', 0.88),
-            ('', true, 'txn_5', '2025-03-02 12:00Z', 'moon_fee', -9, 0, -9,
-                'eur', NULL, NULL, NULL);
+            currency, minor, customer_currency, exchange_rate, effective_date, posting_date)
+        SELECT '', true, id, at, category, gross, fee, gross - fee, 'eur', minor, theirs, rate,
+            at::date, at::date
+        FROM (VALUES
+            ('txn_1', timestamptz '2025-03-01 12:00Z', 'charge', 1190, 47, 1190, 'eur', NULL),
+            ('txn_4', '2025-03-01 23:30Z', 'charge', 2200, 80, 2500, 'usd', 0.88),
+            ('txn_5', '2025-03-02 12:00Z', 'moon_fee', -9, 0, NULL, NULL, NULL)
+        ) AS made (id, at, category, gross, fee, minor, theirs, rate);
         INSERT INTO settled_entries
         VALUES ('', true, 'txn_1', 'payment:in_1'), ('', true, 'txn_4', 'payment:in_4');
         INSERT INTO reconcile_runs (who, account, livemode, period_start, period_end, timezone,
@@ -436,6 +437,18 @@ def test_the_last_run_of_a_period_is_its_status(engine: Engine) -> None:
             *(1190, 2271, -700, 1, "open", True),
         )
     ]
+    period = """
+        INSERT INTO accounting_periods (account, livemode, period_start, period_end, timezone,
+            status, version, closed_at, closed_by, totals)
+        VALUES ('', true, '{0}', '{0}'::date + interval '1 month', 'UTC', 'closed', 1, now(),
+            'ada', '{{}}')
+    """
+    status = "SELECT month_status FROM analytics.reconciliation_status"
+    said = []
+    for month in ("2025-04-01", "2025-03-01"):
+        run(engine, period.format(month))
+        said += rows(engine, status)
+    assert said == [("locked",), ("closed",)]
 
 
 @pytest.mark.usefixtures("march")
@@ -544,7 +557,8 @@ def test_the_checks_categories_are_the_codes(engine: Engine) -> None:
     run(
         engine,
         "INSERT INTO settlements (account, livemode, id, created, category, gross, fee, net,"
-        " currency) SELECT '', true, c, now(), c, 0, 0, 0, 'eur' FROM unnest(CAST("
+        " currency, effective_date, posting_date) SELECT '', true, c, now(), c, 0, 0, 0, 'eur',"
+        " '2025-03-01', '2025-03-01' FROM unnest(CAST("
         f"'{{{','.join(sorted(KNOWN))},other}}' AS text[])) AS c",
     )
     assert rows(engine, "SELECT id FROM analytics.dq_unknown_category") == [("other",)]

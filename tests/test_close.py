@@ -234,6 +234,7 @@ def test_the_documented_role_books_and_closes_and_can_change_nothing(
         "DELETE FROM accounting_periods",
         "UPDATE audit_log SET who = 'bob'",
         "DELETE FROM settlements",
+        "DELETE FROM withdrawn_settlements",
         "UPDATE reconcile_runs SET verdict = 'clean'",
     ):
         with engine.connect() as connection:

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import openpyxl
 import orjson
@@ -17,12 +18,16 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
 from app.cli import cli
-from app.finance.export import AGAINST, COLUMNS, JOURNAL, Format, export, file_name
+from app.finance.close import close
+from app.finance.export import COLUMNS, Format, export, file_name
+from app.finance.journal import AGAINST, JOURNAL
+from app.finance.month import Month
 from app.finance.sheets import Cell, NotAFile, Sheet, guarded, write_csv, write_xlsx
 from app.settings import Settings
 from app.store import exports, periods
 from app.store.bulk import insert_rows
 from app.store.exports import Wanted
+from app.store.migrate import set_reporting_zone
 from app.store.schema import analytics_events, settled_entries, settlements
 from tests.books import book, entry
 
@@ -43,8 +48,17 @@ OUTSIDE = (  # of other days, accounts and modes
 )
 
 
-def settlement(txn: str, gross: int, fee: int, currency: str, **more: Any) -> dict[str, Any]:
+def settlement(
+    txn: str,
+    gross: int,
+    fee: int,
+    currency: str,
+    shown: tuple[int | None, str | None] = (None, None),
+    **more: Any,
+) -> dict[str, Any]:
+    """A charge of October 1; `shown` is what the customer saw of it."""
     return {
+        **dict(zip(("minor", "customer_currency"), shown, strict=True)),
         **{
             "account": "",
             "livemode": True,
@@ -52,7 +66,8 @@ def settlement(txn: str, gross: int, fee: int, currency: str, **more: Any) -> di
             "created": datetime(2025, 10, 1, tzinfo=UTC),
         },
         **{"category": "charge", "gross": gross, "fee": fee, "net": gross - fee},
-        **{"currency": currency, "exchange_rate": None, **more},
+        **{"currency": currency, "exchange_rate": None, "effective_date": date(2025, 10, 1)},
+        **{"posting_date": date(2025, 10, 1), **more},
     }
 
 
@@ -73,7 +88,7 @@ def ledger(engine: Engine, planted: None) -> Engine:
     book(engine, *ENTRIES, *OUTSIDE)
     settle(
         engine,
-        settlement("txn_1", 1000, 59, "eur", exchange_rate="0.8333"),
+        settlement("txn_1", 1000, 59, "eur", exchange_rate="0.8333", shown=(1200, "usd")),
         settlement("txn_2", 900, 40, "jpy"),
         txn_1="payment:in_1",
         txn_2="payment:pi_1",
@@ -131,7 +146,7 @@ def test_the_bytes_of_a_row_are_these(ledger: Engine, tmp_path: Path) -> None:
         '2025-10-01,2025-10-01,false,"2025-10","payment","payment:in_1","usd",12.00,2.00,0.00,'
         "1200,200,0,false,2025-10-01T12:00:00.000000Z,2025-10-01T12:00:00.000000Z,"
         '"webhook","cus_1","sub_1","in_1",,,,,"own","live","eur",10.00,0.59,9.41,1000,59,941,'
-        '0.8333,"txn_1"'
+        '0.8333,"txn_1",'
     )
 
 
@@ -343,7 +358,7 @@ def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
 # --- the journal
 
 
-def test_every_entry_of_the_journal_balances_in_each_currency(
+def test_every_reference_of_the_journal_balances_in_each_currency(
     ledger: Engine, tmp_path: Path
 ) -> None:
     rows = lines(written(ledger, tmp_path / "journal.csv", "journal"))
@@ -354,33 +369,34 @@ def test_every_entry_of_the_journal_balances_in_each_currency(
         amount = Decimal(row["debit"] or 0) - Decimal(row["credit"] or 0)
         sums[row["reference"], row["currency"]] += amount
     assert set(sums.values()) == {Decimal(0)}
-    assert {key for key, _ in sums} == {one["key"] for one in ENTRIES}
+    assert {key for key, _ in sums} == {"txn_1", "txn_2", *(one["key"] for one in ENTRIES)}
 
+    names = ("reference", "ledger_account", "debit", "credit", "currency", "memo")
     legs = [
-        tuple(row[name] for name in ("reference", "ledger_account", "debit", "credit", "currency"))
+        tuple(row[name] for name in names)
         for row in rows
         if row["reference"] != "dispute:dp_1:txn_9"
     ]
     assert legs == [
-        ("payment:in_1", "Stripe clearing", "12.00", "", "usd"),
-        ("payment:in_1", "Revenue", "", "10.00", "usd"),
-        ("payment:in_1", "Tax payable", "", "2.00", "usd"),
-        ("payment:in_1", "Stripe clearing", "", "12.00", "usd"),
-        ("payment:in_1", "Currency conversion", "12.00", "", "usd"),
-        ("payment:in_1", "Stripe clearing", "10.00", "", "eur"),
-        ("payment:in_1", "Currency conversion", "", "10.00", "eur"),
-        ("payment:in_1", "Stripe fees", "0.59", "", "eur"),
-        ("payment:in_1", "Stripe clearing", "", "0.59", "eur"),
-        ("payment:pi_1", "Stripe clearing", "900", "", "jpy"),
-        ("payment:pi_1", "Revenue", "", "900", "jpy"),
-        ("payment:pi_1", "Stripe fees", "40", "", "jpy"),
-        ("payment:pi_1", "Stripe clearing", "", "40", "jpy"),
-        ("refund:re_1", "Stripe clearing", "", "3.00", "usd"),
-        ("refund:re_1", "Refunds", "2.50", "", "usd"),
-        ("refund:re_1", "Tax payable", "0.50", "", "usd"),
-        ("payment:in_2", "Paid outside Stripe", "12.340", "", "kwd"),
-        ("payment:in_2", "Revenue", "", "12.140", "kwd"),
-        ("payment:in_2", "Tax payable", "", "0.200", "kwd"),
+        ("payment:in_1", "Unapplied payments", "12.00", "", "usd", "payment"),
+        ("payment:in_1", "Revenue", "", "10.00", "usd", "payment"),
+        ("payment:in_1", "Tax payable", "", "2.00", "usd", "payment"),
+        ("payment:pi_1", "Unapplied payments", "900", "", "jpy", "payment"),
+        ("payment:pi_1", "Revenue", "", "900", "jpy", "payment"),
+        ("txn_1", "Stripe clearing", "9.41", "", "eur", "charge"),
+        ("txn_1", "Stripe fees", "0.59", "", "eur", "charge"),
+        ("txn_1", "Currency conversion", "", "10.00", "eur", "charge"),
+        ("txn_1", "Currency conversion", "12.00", "", "usd", "charge"),
+        ("txn_1", "Unapplied payments", "", "12.00", "usd", "charge"),
+        ("txn_2", "Stripe clearing", "860", "", "jpy", "charge"),
+        ("txn_2", "Stripe fees", "40", "", "jpy", "charge"),
+        ("txn_2", "Unapplied payments", "", "900", "jpy", "charge"),
+        ("refund:re_1", "Unapplied payments", "", "3.00", "usd", "refund"),
+        ("refund:re_1", "Refunds", "2.50", "", "usd", "refund"),
+        ("refund:re_1", "Tax payable", "0.50", "", "usd", "refund"),
+        ("payment:in_2", "Paid outside Stripe", "12.340", "", "kwd", "payment"),
+        ("payment:in_2", "Revenue", "", "12.140", "kwd", "payment"),
+        ("payment:in_2", "Tax payable", "", "0.200", "kwd", "payment"),
     ]
 
 
@@ -401,16 +417,16 @@ def test_a_summary_never_adds_currencies_modes_or_accounts(ledger: Engine) -> No
         found = exports.summary(connection, every, None)
 
     def line(account: str, livemode: bool, currency: str, *sums: int) -> dict[str, Any]:
-        names = ("payments", "refunds", "disputes", "net", "tax", "entries", "late")
+        names = ("payments", "refunds", "disputes", "corrections", "net", "tax", "entries", "late")
         of = {"account": account, "livemode": livemode, "currency": currency}
         return {**of, **dict(zip(names, sums, strict=True))}
 
     assert found == [
-        line("", True, "jpy", 900, 0, 0, 900, 0, 1, 1),
-        line("", True, "kwd", 12340, 0, 0, 12340, 200, 1, 0),
-        line("", True, "usd", 3600, -300, -1200, 2100, 550, 5, 0),
-        line("", False, "usd", 1200, 0, 0, 1200, 200, 1, 0),
-        line("acct_1", True, "usd", 1200, 0, 0, 1200, 200, 1, 0),
+        line("", True, "jpy", 900, 0, 0, 0, 900, 0, 1, 1),
+        line("", True, "kwd", 12340, 0, 0, 0, 12340, 200, 1, 0),
+        line("", True, "usd", 3600, -300, -1200, 0, 2100, 550, 5, 0),
+        line("", False, "usd", 1200, 0, 0, 0, 1200, 200, 1, 0),
+        line("acct_1", True, "usd", 1200, 0, 0, 0, 1200, 200, 1, 0),
     ]
 
 
@@ -455,10 +471,12 @@ def test_a_summary_by_day_month_and_kind_sums_to_the_same(ledger: Engine) -> Non
 
 @pytest.fixture
 def bridge(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Result]:
-    """`bridge revenue ...` on these stores, in an empty folder."""
+    """`bridge revenue ...` on these stores, in an empty folder, with days of Berlin."""
     monkeypatch.chdir(tmp_path)
+    with engine.begin() as connection:
+        set_reporting_zone(connection, "Europe/Berlin")
     env = {"DATABASE_URL": settings.database_url, "BRIDGE_TIMEZONE": "Europe/Berlin"}
     return lambda *words: CliRunner().invoke(cli, ["revenue", *words], env=env)
 
@@ -469,21 +487,100 @@ DAYS = ("--from", "2025-10-01", "--to", "2025-11-01")
 def test_the_files_name_says_what_is_in_it(
     ledger: Engine, bridge: Callable[..., Result], tmp_path: Path
 ) -> None:
-    name = "ledger_own_live_2025-10-01_2025-11-01_closed_Europe-Berlin.csv"
+    name = "ledger_own_live_2025-10-01_2025-11-01_draft_Europe-Berlin.csv"
     done = bridge("export", *DAYS)
-    assert (done.exit_code, done.stdout, done.stderr) == (0, "", f"5 revenue entries to {name}\n")
+    open_ = "Months of account own, live mode: 2025-10 open."
+    assert (done.exit_code, done.stdout, done.stderr.splitlines()) == (
+        *(0, "", [f"5 revenue entries to {name}", open_]),
+    )
     assert len(lines((tmp_path / name).read_bytes())) == 5
 
     assert bridge("export", *DAYS, "--test", "--format", "journal").exit_code == 0
     assert bridge("export", *DAYS, "--account", "acct_1", "--format", "xlsx").exit_code == 0
-    journal = "journal_own_test_2025-10-01_2025-11-01_closed_Europe-Berlin.csv"
-    workbook = "ledger_acct_1_live_2025-10-01_2025-11-01_closed_Europe-Berlin.xlsx"
+    journal = "journal_own_test_2025-10-01_2025-11-01_draft_Europe-Berlin.csv"
+    workbook = "ledger_acct_1_live_2025-10-01_2025-11-01_draft_Europe-Berlin.xlsx"
     assert {file.name for file in tmp_path.iterdir()} == {name, journal, workbook}
-    assert file_name(OCTOBER, "csv", "Europe/Berlin") == name
+    assert file_name(OCTOBER, "csv", "Europe/Berlin", draft=True) == name
+
+
+def shut(engine: Engine, month: int) -> None:
+    """Close a month of 2025, the first one that is closed beginning the books."""
+    which = Month(date(2025, month, 1), ZoneInfo("Europe/Berlin"))
+    with engine.begin() as connection:
+        first = not periods.every(connection)
+        scope = ("", True)
+        close(connection, scope, which, who="ada", why="so", accept_breaks=True, first=first)
+
+
+def test_which_months_are_closed_is_said_with_every_number(
+    ledger: Engine, bridge: Callable[..., Result], tmp_path: Path
+) -> None:
+    shut(ledger, 10)
+    final = bridge("export", *DAYS)
+    name = "ledger_own_live_2025-10-01_2025-11-01_closed_Europe-Berlin.csv"
+    assert final.stderr.splitlines() == [
+        f"5 revenue entries to {name}",
+        "Months of account own, live mode: 2025-10 closed (version 1).",
+    ]
+    bridge("export", *DAYS, "--as", "restated")
+    quarter = ("--from", "2025-08-01", "--to", "2025-12-01")
+    bridge("export", *quarter)
+    bridge("export", *quarter, "--as", "restated")
+    assert {file.name for file in tmp_path.iterdir()} == {
+        name,
+        "ledger_own_live_2025-10-01_2025-11-01_restated_Europe-Berlin.csv",
+        "ledger_own_live_2025-08-01_2025-12-01_draft_Europe-Berlin.csv",
+        "ledger_own_live_2025-08-01_2025-12-01_restated-draft_Europe-Berlin.csv",
+    }
+
+    told = orjson.loads(bridge("summary", *quarter, "--json").stdout)
+    names = ("account", "livemode", "first_month", "last_month", "status", "version")
+    assert [tuple(row[name] for name in names) for row in told["months"]] == [
+        ("own", True, "2025-08", "2025-09", "locked", None),
+        ("own", True, "2025-10", "2025-10", "closed", 1),
+        ("own", True, "2025-11", "2025-11", "open", None),
+        ("own", False, "2025-08", "2025-11", "open", None),
+        ("acct_1", True, "2025-08", "2025-11", "open", None),
+    ]
+    assert {row["account"] for row in told["sums"]} == {"own", "acct_1"}
+    assert bridge("summary", *quarter).stdout.splitlines()[-3:] == [
+        "Months of account own, live mode: 2025-08 to 2025-09 locked; 2025-10 closed (version 1);"
+        " 2025-11 open.",
+        "Months of account own, test mode: 2025-08 to 2025-11 open.",
+        "Months of account acct_1, live mode: 2025-08 to 2025-11 open.",
+    ]
+
+
+def test_of_what_nothing_is_known_nothing_is_written(
+    ledger: Engine, bridge: Callable[..., Result], tmp_path: Path
+) -> None:
+    nothing = "no revenue entry, no webhook event."
+    done = bridge("export", *DAYS, "--account", "acct_2")
+    assert (done.exit_code, done.stderr) == (
+        1,
+        f"Nothing is known of account acct_2, live mode: {nothing} bridge revenue periods lists"
+        " what is.\n",
+    )
+    done = bridge("export", *DAYS, "--account", "acct_1", "--test")
+    assert (done.exit_code, done.stderr) == (
+        1,
+        f"Nothing is known of account acct_1, test mode: {nothing} It is known in the other mode:"
+        " see --test.\n",
+    )
+    done = bridge("export", *DAYS, "--out", "-")
+    assert (done.exit_code, done.stderr) == (
+        *(2, "--out is a file, which is replaced once it is whole: not - (stdout).\n"),
+    )
+    assert list(tmp_path.iterdir()) == []
+
+    empty = bridge("export", "--from", "2020-01-01", "--to", "2020-02-01")
+    assert (empty.exit_code, empty.stderr.startswith("0 revenue entries to ledger_own")) == (
+        *(0, True),
+    )
 
 
 def test_what_cannot_be_exported_is_a_sentence(
-    engine: Engine, bridge: Callable[..., Result], tmp_path: Path
+    ledger: Engine, bridge: Callable[..., Result], tmp_path: Path
 ) -> None:
     assert bridge("export", "--from", "2025-10-01", "--to", "2025-10-01").exit_code == 2
     refused = bridge("export", *DAYS, "--out", str(tmp_path))
@@ -496,7 +593,7 @@ def test_the_summary_is_json_or_a_table_that_says_its_days_and_zone(
     ledger: Engine, bridge: Callable[..., Result]
 ) -> None:
     told = orjson.loads(bridge("summary", *DAYS, "--as", "restated", "--json").stdout)
-    head = {name: told[name] for name in told if name != "sums"}
+    head = {name: told[name] for name in told if name not in ("sums", "months")}
     assert head == {
         **{"from": "2025-10-01", "to": "2025-11-01", "timezone": "Europe/Berlin"},
         **{"as": "restated", "minor_units": True},
@@ -506,7 +603,7 @@ def test_the_summary_is_json_or_a_table_that_says_its_days_and_zone(
     ]
 
     shown = bridge("summary", *DAYS, "--by", "kind").stdout
-    title = "Revenue 2025-10-01 until 2025-11-01 (not included), Europe/Berlin, as closed"
+    title = "Revenue 2025-10-01 until 2025-11-01 (not included), Europe/Berlin, by posting date"
     assert " ".join(shown.split()).startswith(title)
     nothing = bridge("summary", "--from", "2020-01-01", "--to", "2020-02-01")
     assert nothing.stdout.startswith("No revenue entries 2020-01-01 until 2020-02-01")

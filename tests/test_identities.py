@@ -242,8 +242,8 @@ def test_unattributed_payments_are_listed_with_what_would_speak_for_them(
     done = bridge("revenue", "unattributed", env=env, cwd=tmp_path)
     assert done.returncode == 1
     assert [line for line in done.stdout.splitlines() if line.startswith("In all")] == [
-        "In all, live mode: 1 of 9.00 EUR",
-        "In all, live mode: 1 of 900 JPY",
+        "In all, live mode: 1 payment of 9.00 EUR",
+        "In all, live mode: 1 payment of 900 JPY",
     ]
     assert "STRIPE_API_KEY" in done.stdout
     as_json = bridge("revenue", "unattributed", "--json", env=env, cwd=tmp_path)

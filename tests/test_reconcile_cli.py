@@ -10,7 +10,7 @@ from typing import Any
 
 import openpyxl
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
 from app.cli import cli
@@ -18,6 +18,7 @@ from app.cli.reconcile_files import write_csv, write_xlsx
 from app.finance.reconcile import Report, reconcile
 from app.local.stores import Stores
 from app.settings import Settings
+from app.store.migrate import set_reporting_zone
 from tests.fake_stripe import fake_stripe
 from tests.reconcile_month import book, clean, planted
 from tests.test_cli import bridge
@@ -28,7 +29,9 @@ BERLIN = "Europe/Berlin"
 
 
 @pytest.fixture
-def env(stores: Stores) -> dict[str, str]:
+def env(engine: Engine, stores: Stores) -> dict[str, str]:
+    with engine.begin() as connection:
+        set_reporting_zone(connection, BERLIN)
     return {
         "DATABASE_URL": stores.database_url,
         "BRIDGE_TIMEZONE": BERLIN,
@@ -242,3 +245,15 @@ def test_files_that_cannot_be_written_are_a_sentence_and_leave_nothing(
         assert done.stderr.startswith("The run is kept, its files are not all written: ")
     assert sorted(one.name for one in tmp_path.iterdir()) == [file, "taken"]
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_days_of_another_zone_than_the_ledgers_are_refused(
+    engine: Engine, settings: Settings, env: dict[str, str], tmp_path: Path
+) -> None:
+    file = a_clean_file(engine, settings, tmp_path)
+    done = here(*MARCH, file, env={**env, "BRIDGE_TIMEZONE": "UTC"}, cwd=tmp_path)
+
+    said = f"BRIDGE_TIMEZONE is UTC here, and the ledger counts days of {BERLIN}."
+    assert (done.exit_code, done.stdout, done.stderr.splitlines()[0]) == (2, "", said)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM reconcile_runs")).scalar_one() == 0

@@ -26,7 +26,11 @@ WORDS = (
     ("missing_in_stripe", "The ledger has it and Stripe has not."),
     ("duplicate_in_ledger", "The ledger has it twice."),
     ("amount_difference", "Both sides have it, with another amount."),
-    ("fee_difference", "An earlier run knew another fee or gross of the same transaction."),
+    (
+        "fee_difference",
+        "An earlier run had the transaction with another fee or gross, or had one that this source"
+        " has not: what this run read counts from now on.",
+    ),
     ("currency_difference", "Both sides have it, in another currency."),
     ("period_timezone", "The same, of another period on one side: it nets to zero over both."),
     ("late_adjustment", "The same, posted later because its month was closed."),

@@ -115,7 +115,8 @@ def _names(
 def _balance(found: Report) -> Iterator[Line]:
     """Stripe's own reports on the balance, by `bridge reconcile`, until yesterday."""
     matched = sum(len(one.transactions) for one in found.results if one.kind == "matched")
-    expected = sum(one.count for one in (found.snapshot.summary or ({}, {}))[0].values())
+    stated = found.snapshot.summary.activities if found.snapshot.summary else None
+    expected = sum(one.count for one in (stated or {}).values())
     what = "Stripe's transactions matched"
     yield Line(what=what, expected=f"{expected:,}", found=f"{matched:,}")
     wrong = sum(not one.explained for one in found.results)

@@ -11,6 +11,7 @@ from app.core.reading.shapes import id_of, mapping
 from app.core.reconcile.frame import Evidence
 from app.core.reconcile.match import Group, Refs, payment_ids
 from app.core.reconcile.rows import Period
+from app.finance import elsewhere
 from app.store import evidence as kept
 from app.store.identities import Scope
 from app.stripe_api import StripeApi, StripeMissing, StripeRefused, StripeUnavailable
@@ -87,6 +88,7 @@ def gather(
             heard=kept.heard(connection, scope, since),
             captured=kept.captured(connection, scope, ids),
             due=kept.due(connection, scope, invoices, since),
+            told_elsewhere=elsewhere.told(connection, scope, doubts.without_entry),
         )
     if keys:
         found = replace(
@@ -94,9 +96,12 @@ def gather(
             elsewhere=kept.elsewhere(connection, scope, keys),
             credited=kept.credited(connection, scope, keys),
         )
+    unsure = (*doubts.different, *doubts.without_row)
+    other_parts, recorded = _parts(connection, scope, unsure)
     return replace(
         found,
-        other_parts=_other_parts(connection, scope, doubts.different),
+        other_parts=other_parts,
+        recorded=recorded,
         told_by=kept.told_by(connection, scope, keys | differing),
     )
 
@@ -109,23 +114,27 @@ def _is_invoice(object_id: str) -> bool:
     return object_id.startswith("in_")
 
 
-def _other_parts(connection: Connection, scope: Scope, groups: Sequence[Group]) -> dict[str, int]:
-    """What else was captured for the invoice of an entry, by the entry's key: of payments that no
-    transaction in sight is of."""
+def _parts(
+    connection: Connection, scope: Scope, groups: Sequence[Group]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """What else was paid of the invoice of an entry, by the entry's key: captured, of payments that
+    no transaction in sight is of; and recorded as paid outside of Stripe."""
     entries = {
         entry.invoice: (entry, group)
         for group in groups
         for entry in group.all_entries
         if entry.kind == "payment" and entry.invoice
     }
-    found: dict[str, int] = {}
+    captured: dict[str, int] = {}
+    recorded: dict[str, int] = {}
     for invoice, payment, charge, money in kept.payments_of(connection, scope, entries):
         entry, group = entries[invoice]
         seen = {one for row in group.all_rows for one in (row.source, row.charge)}
         seen |= {row.payment_intent for row in group.all_rows}
         if not seen & {payment, charge} and money.currency == entry.money.currency:
+            found = recorded if payment.startswith("pr_") else captured
             found[entry.key] = found.get(entry.key, 0) + money.minor
-    return found
+    return captured, recorded
 
 
 def ask(api: StripeApi, account: str, doubts: Doubts, refs: Refs, known: Evidence) -> Evidence:

@@ -3,16 +3,19 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from sqlalchemy import Connection, Row
 
 from app.core.money import Money
+from app.finance.journal import JOURNAL, journal
 from app.finance.sheets import Cell, Sheet, write_csv, write_xlsx
 from app.store import exports
-from app.store.exports import Wanted
+from app.store import journal as rows
+from app.store.exports import Dates, Wanted
 
 Format = Literal["csv", "xlsx", "journal"]
+Value = TypeVar("Value")
 
 COLUMNS = (
     *("posting_date", "effective_date", "late", "period", "kind", "key", "currency"),
@@ -21,32 +24,21 @@ COLUMNS = (
     *("payment_intent", "charge", "refund", "dispute", "account", "mode"),
     *("settlement_currency", "settlement_gross", "settlement_fee", "settlement_net"),
     *("settlement_gross_minor", "settlement_fee_minor", "settlement_net_minor"),
-    *("exchange_rate", "settlements"),
+    *("exchange_rate", "settlements", "corrects"),
 )
-JOURNAL = (
-    *("date", "reference", "ledger_account", "debit", "credit", "currency", "memo"),
-    *("account", "mode"),
-)
-# The accounts of the journal. Money at Stripe is in a clearing account until it is paid out.
-CLEARING, OUTSIDE, CONVERSION = "Stripe clearing", "Paid outside Stripe", "Currency conversion"
-TAX, FEES = "Tax payable", "Stripe fees"
-AGAINST = {
-    "payment": "Revenue",
-    "refund": "Refunds",
-    "refund_reversal": "Refunds",
-    "dispute": "Disputes",
-    "dispute_reversal": "Disputes",
-}
+DRAFT: dict[Dates, str] = {"closed": "draft", "restated": "restated-draft"}
 
 
-def file_name(wanted: Wanted, form: Format, zone: str) -> str:
-    """One that says what is in it: account, mode, days, dates, time zone."""
+def file_name(wanted: Wanted, form: Format, zone: str, *, draft: bool) -> str:
+    """One that says what is in it: account, mode, days, dates, time zone. `draft`: a month in it
+    is open."""
     what = "journal" if form == "journal" else "ledger"
     mode = "live" if wanted.livemode else "test"
     days = f"{wanted.first}_{wanted.last}"
     ending = "xlsx" if form == "xlsx" else "csv"
     place = zone.replace("/", "-")
-    return f"{what}_{wanted.account or 'own'}_{mode}_{days}_{wanted.dates}_{place}.{ending}"
+    dates = DRAFT[wanted.dates] if draft else wanted.dates
+    return f"{what}_{wanted.account or 'own'}_{mode}_{days}_{dates}_{place}.{ending}"
 
 
 def export(
@@ -58,25 +50,29 @@ def export(
 ) -> int:
     """Write the entries of one account and mode to `file`, which is replaced; how many. `told` is
     told of every batch how many there were. Raises sheets.NotAFile."""
-    entries = _Counted(exports.entries(connection, wanted), told)
     if form == "journal":
-        write_csv(file, Sheet("Journal", JOURNAL, journal(entries, wanted)))
-    elif form == "csv":
-        write_csv(file, Sheet("Ledger", COLUMNS, map(_line, entries)))
+        booked = _Counted(rows.booked(connection, wanted), told)
+        lines = journal(booked, rows.moved(connection, wanted), wanted)
+        write_csv(file, Sheet("Journal", JOURNAL, lines))
+        return booked.number
+    entries = _Counted(exports.entries(connection, wanted), told)
+    ledger = Sheet("Ledger", COLUMNS, map(_line, entries))
+    if form == "csv":
+        write_csv(file, ledger)
     else:
-        write_xlsx(file, "Revenue ledger", [Sheet("Ledger", COLUMNS, map(_line, entries))])
+        write_xlsx(file, "Revenue ledger", [ledger])
     return entries.number
 
 
-class _Counted:
+class _Counted(Generic[Value]):
     """The rows, once, and how many they were."""
 
-    def __init__(self, rows: Iterable[Row[Any]], told: Callable[[int], None]) -> None:
+    def __init__(self, rows: Iterable[Value], told: Callable[[int], None]) -> None:
         self._rows = rows
         self._told = told
         self.number = 0
 
-    def __iter__(self) -> Iterator[Row[Any]]:
+    def __iter__(self) -> Iterator[Value]:
         for row in self._rows:
             self.number += 1
             if self.number % exports.BATCH == 0:
@@ -99,7 +95,7 @@ def _line(row: Row[Any]) -> Sequence[Cell]:
         currency,
         *(_major(minor, currency) for minor in amounts),
         *amounts,
-        row.out_of_band,
+        row.all_outside,
         row.occurred_at,
         row.recorded_at,
         row.origin,
@@ -117,49 +113,9 @@ def _line(row: Row[Any]) -> Sequence[Cell]:
         *settlement,
         row.rate,
         row.settlements,
+        row.corrects,
     )
 
 
 def _major(minor: int | None, currency: str | None) -> Decimal | None:
     return None if minor is None or currency is None else Money(minor, currency).major
-
-
-Leg = tuple[str, int, str]  # account, minor units (a debit is positive), currency
-
-
-def journal(entries: Iterable[Row[Any]], wanted: Wanted) -> Iterator[Sequence[Cell]]:
-    """A line per leg. The legs of an entry, which is their reference, sum to zero in each
-    currency."""
-    column = exports.COLUMN[wanted.dates]
-    for row in entries:
-        for account, minor, currency in _legs(row):
-            amount = Money(abs(minor), currency).major
-            debit, credit = (amount, None) if minor > 0 else (None, amount)
-            memo = f"{row.kind} {row.settlements}" if row.settlements else row.kind
-            mode = "live" if row.livemode else "test"
-            day = getattr(row, column)
-            yield (
-                *(day, row.key, account, debit, credit, currency, memo),
-                *(row.account or "own", mode),
-            )
-
-
-def _legs(row: Row[Any]) -> Iterator[Leg]:
-    """Of the entry, and of its settlement where that is known: the fee, and the conversion."""
-    currency, tax = row.iso, row.tax or 0
-    legs: list[Leg] = [
-        (OUTSIDE if row.out_of_band else CLEARING, row.minor, currency),
-        (AGAINST[row.kind], tax - row.minor, currency),
-        (TAX, -tax, currency),
-    ]
-    settled = row.settled_in
-    if settled and settled != currency:
-        legs += [
-            (CLEARING, -row.minor, currency),
-            (CONVERSION, row.minor, currency),
-            (CLEARING, row.gross, settled),
-            (CONVERSION, -row.gross, settled),
-        ]
-    if settled:
-        legs += [(FEES, row.fee, settled), (CLEARING, -row.fee, settled)]
-    return (leg for leg in legs if leg[1])

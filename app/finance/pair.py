@@ -1,6 +1,6 @@
 """Stripe's transactions and the ledger's entries in groups, with all that judging them takes."""
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -8,24 +8,26 @@ from sqlalchemy import Connection, Engine
 
 from app.core.reconcile import match
 from app.core.reconcile.categories import BOOKED
+from app.core.reconcile.corrected import as_corrected
 from app.core.reconcile.frame import Frame
 from app.core.reconcile.match import Group, Keyed
 from app.core.reconcile.rows import LedgerEntry, Period, StripeRow
 from app.finance import evidence
+from app.finance.keep import Before, before
 from app.finance.snapshot import AROUND, Snapshot
-from app.store import comparison, settlements
+from app.store import comparison
 from app.store.identities import Scope
 from app.stripe_api import StripeApi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paired:
-    """`entries` are the period's; `known`: the ids of its transactions that earlier runs kept."""
+    """`entries` are the period's; `known`: its transactions as earlier runs kept them."""
 
     groups: Sequence[Group]
     frame: Frame
     entries: Sequence[LedgerEntry]
-    known: Set[str]
+    known: Before
 
 
 def pair(
@@ -41,7 +43,7 @@ def pair(
         sides = _read(connection, scope, snapshot, period)
     groups = sides.groups(period)
     doubts = evidence.sort(groups)
-    account, _ = scope
+    account, livemode = scope
     if api and doubts.without_entry:
         found = evidence.ask_for_invoices(api, account, doubts.without_entry, sides.refs)
         if found:
@@ -54,10 +56,20 @@ def pair(
         why = evidence.gather(connection, scope, doubts, refs, period)
     if api:
         why = evidence.ask(api, account, doubts, refs, why)
-    why = replace(why, earlier=sides.earlier)
+    why = replace(why, earlier=sides.known.others)
+    frame = Frame(
+        period=period,
+        now=now,
+        covered=snapshot.covered,
+        refs=refs,
+        evidence=why,
+        account=account,
+        livemode=livemode,
+        with_key=api is not None,
+    )
     return Paired(
         groups=groups,
-        frame=Frame(period=period, now=now, covered=snapshot.covered, refs=refs, evidence=why),
+        frame=frame,
         entries=[one for one in sides.entries.values() if period.has(one.effective_date)],
         known=sides.known,
     )
@@ -66,18 +78,16 @@ def pair(
 @dataclass(slots=True)
 class _Sides:
     """The ledger around the period, what belongs to what, and Stripe's transactions around the
-    period with their keys. `earlier`: as earlier runs kept them, where the snapshot says something
-    else or nothing."""
+    period with their keys; `known`: as earlier runs kept them."""
 
     entries: dict[str, LedgerEntry]
     refs: dict[str, tuple[str, ...]]
-    known: set[str]
-    earlier: dict[str, StripeRow]
+    known: Before
     rows: list[StripeRow]
     keyed: list[Keyed]
 
     def groups(self, period: Period) -> list[Group]:
-        return match.groups(self.keyed, self.entries.values(), period)
+        return match.groups(self.keyed, as_corrected(self.entries.values()), period)
 
     def learn(self, connection: Connection, scope: Scope, pairs: Iterable[tuple[str, str]]) -> None:
         """Adds to what belongs to what, and the entries of other days that these are of."""
@@ -89,16 +99,12 @@ class _Sides:
 
 def _read(connection: Connection, scope: Scope, snapshot: Snapshot, period: Period) -> _Sides:
     days = timedelta(days=AROUND)
-    here = {row.id: row for row in snapshot.rows}
-    known: set[str] = set()
-    earlier: dict[str, StripeRow] = {}
-    for row in settlements.of_days(connection, scope, *period.bounds(AROUND)):
-        known.add(row.id)
-        if row.id not in here or not row.settled_as(here[row.id]):
-            earlier[row.id] = row
+    known = before(connection, scope, snapshot, period)
+    here = {row.id for row in snapshot.rows}
     # A file of one month does not have what was settled on the days around it.
-    inside = {row.id for row in period.inside(earlier.values())}
-    near = [row for row in earlier.values() if row.id not in here and row.id not in inside]
+    absent = [one.row for one in known.others.values() if one.row.id not in here]
+    inside = {row.id for row in period.inside(absent)}
+    near = [row for row in absent if row.id not in inside]
     rows = [*snapshot.rows, *near]
     sides = _Sides(
         entries=comparison.entries_of_days(
@@ -106,7 +112,6 @@ def _read(connection: Connection, scope: Scope, snapshot: Snapshot, period: Peri
         ),
         refs={},
         known=known,
-        earlier=earlier,
         rows=rows,
         keyed=[],
     )

@@ -13,16 +13,19 @@ from typing import Any
 from sqlalchemy import Engine
 
 from app.core.reconcile import browser, footing, match
+from app.core.reconcile.balance_csv import Summary
 from app.core.reconcile.browser import Lost
 from app.core.reconcile.categories import BOOKED
 from app.core.reconcile.classes import classify, outside_results
+from app.core.reconcile.earlier import withdrawn
 from app.core.reconcile.footing import Check
 from app.core.reconcile.results import Result, classes, totals
 from app.core.reconcile.rows import Period, StripeRow
 from app.core.reconcile.told import Tally
-from app.finance import legs
+from app.finance import elsewhere, legs
+from app.finance.keep import keep
 from app.finance.pair import Paired, pair
-from app.finance.snapshot import AROUND, File, Snapshot
+from app.finance.snapshot import File, Snapshot
 from app.settings import Settings
 from app.store import reconciles, settlements
 from app.store.identities import Scope
@@ -89,8 +92,8 @@ class Report:
 
 
 def reconcile(engine: Engine, settings: Settings, asked: Asked, snapshot: Snapshot) -> Report:
-    """Compare, and keep the run. Raises Incomplete unless a partial source is allowed, and
-    Unreadable for the browser's file."""
+    """Compare, and keep the run. Raises Incomplete unless a partial source is allowed,
+    KnownElsewhere for one of another account or mode, and Unreadable for the browser's file."""
     began = time.monotonic()
     if snapshot.lacks and not asked.allow_partial:
         raise Incomplete(snapshot.lacks)
@@ -98,10 +101,14 @@ def reconcile(engine: Engine, settings: Settings, asked: Asked, snapshot: Snapsh
     counted = (
         browser.read(asked.browser.content, asked.browser.name, period) if asked.browser else None
     )
+    with engine.connect() as connection:
+        elsewhere.check(connection, asked.scope, snapshot.rows)
     paired = pair(engine, asked.api, asked.scope, snapshot, period, asked.now)
     rows, entries = period.inside(snapshot.rows), paired.entries
     results = [one for group in paired.groups for one in classify(group, paired.frame)]
-    results += outside_results(match.outside(rows, period), period)
+    results += outside_results(match.outside(rows, period), paired.frame)
+    if not snapshot.lacks:
+        results += withdrawn(rows, paired.frame)
     results.sort(key=lambda one: one.order)
     activity = footing.activity(rows)
     checks = [*footing.of_classes(rows, entries, results), *_stated(snapshot, activity)]
@@ -127,14 +134,15 @@ def reconcile(engine: Engine, settings: Settings, asked: Asked, snapshot: Snapsh
 
 
 def _stated(snapshot: Snapshot, activity: footing.Activities) -> list[Check]:
-    activities, balances = snapshot.summary or ({}, {})
-    checks = footing.against_balances(activity, balances) if balances else []
-    checks += footing.against_activity(activity, activities) if activities else []
+    stated = snapshot.summary or Summary()
+    activities, balances = stated.activities, stated.balances
+    checks = footing.against_balances(activity, balances) if balances is not None else []
+    checks += footing.against_activity(activity, activities) if activities is not None else []
     missing = footing.not_given()
     return [
         *checks,
-        *(missing[:1] if not balances else []),
-        *(missing[1:] if not activities else []),
+        *(missing[:1] if balances is None else []),
+        *(missing[1:] if activities is None else []),
     ]
 
 
@@ -143,6 +151,8 @@ def _warnings(
 ) -> Iterable[str]:
     if snapshot.lacks:
         yield f"source_incomplete: {snapshot.lacks}. This run proves nothing for a month's close."
+    if snapshot.rests_on and not snapshot.lacks:
+        yield f"{snapshot.rests_on[0].upper()}{snapshot.rests_on[1:]}."
     unknown = sorted({one.part for one in results if one.reason == "unknown_category"})
     if unknown:
         yield f"Reporting categories that the bridge does not know: {', '.join(unknown)}"
@@ -151,21 +161,14 @@ def _warnings(
 
 
 def _keep(engine: Engine, report: Report, paired: Paired) -> int:
-    """The settlements that are new, what they are of, and the run."""
+    """The run, and the settlements that it found otherwise."""
     scope, period = report.asked.scope, report.asked.period
-    new = [row for row in report.snapshot.rows if row.id not in paired.known]
-    pairs = {
-        (row.id, entry.key)
-        for group in paired.groups
-        for row in group.all_rows
-        for entry in group.all_entries
-    }
+    kept = [one for one in report.results if one.kind != "matched"]
     with engine.begin() as connection:
-        settlements.add(connection, scope, new)
-        pairs -= settlements.pairs_of_days(connection, scope, *period.bounds(AROUND))
-        settlements.settle(connection, scope, pairs)
-        kept = [one for one in report.results if one.kind != "matched"]
-        return reconciles.record(connection, scope, _run(report), kept)
+        settlements.take_turns(connection)
+        run = reconciles.record(connection, scope, _run(report), kept)
+        keep(connection, scope, run, report.snapshot, period, paired.known, paired.groups)
+    return run
 
 
 def _run(report: Report) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from app.core.money import Money
 from app.core.reconcile.rows import LedgerEntry
@@ -13,7 +13,7 @@ from app.store.identities import Scope
 
 COLUMNS = """e.key, e.kind, e.minor, e.currency, e.occurred_at, e.effective_date, e.posting_date,
     e.origin, e.tax_minor, e.invoice, e.payment_intent, e.charge, e.refund, e.dispute,
-    e.out_of_band"""
+    e.out_of_band, e.corrects"""
 OF_DAYS = text(f"""
     SELECT {COLUMNS} FROM revenue_entries e
     WHERE e.effective_date >= :first AND e.effective_date < :last
@@ -22,6 +22,11 @@ OF_DAYS = text(f"""
 OF_KEYS = text(f"""
     SELECT {COLUMNS} FROM json_array_elements_text(CAST(:ids AS json)) AS k (key)
     JOIN revenue_entries e ON e.account = :account AND e.livemode = :livemode AND e.key = k.key
+""")
+OF_CORRECTIONS = text(f"""
+    SELECT {COLUMNS} FROM json_array_elements_text(CAST(:ids AS json)) AS k (key)
+    JOIN revenue_entries e ON e.account = :account AND e.livemode = :livemode
+     AND e.corrects = k.key
 """)
 # One document and not a row each, which would cost ten times as much to read.
 PARENTS = text("""
@@ -49,11 +54,18 @@ def entries_of_days(
 def entries_of_keys(
     connection: Connection, scope: Scope, keys: Collection[str]
 ) -> dict[str, LedgerEntry]:
-    """The entries of these keys, of whatever day."""
+    """The entries of these keys, of whatever day, and their corrections."""
+    found = _of_ids(connection, scope, OF_KEYS, keys)
+    return found | _of_ids(connection, scope, OF_CORRECTIONS, found)
+
+
+def _of_ids(
+    connection: Connection, scope: Scope, query: TextClause, ids: Collection[str]
+) -> dict[str, LedgerEntry]:
     return {
         row[0]: _entry(*row)
-        for ids in batches(keys)
-        for row in connection.execute(OF_KEYS, scoped(scope, ids=ids))
+        for some in batches(ids)
+        for row in connection.execute(query, scoped(scope, ids=some))
     }
 
 
@@ -61,7 +73,8 @@ def _entry(
     key: str, kind: str, minor: int, currency: str, occurred_at: datetime, *rest: Any
 ) -> LedgerEntry:
     """Of COLUMNS, in their order: attributes of a row cost more than all the rest."""
-    effective, posting, origin, tax, invoice, intent, charge, refund, dispute, out_of_band = rest
+    effective, posting, origin, tax, invoice, intent, charge, refund, dispute, *more = rest
+    out_of_band, corrects = more
     return LedgerEntry(
         key=key,
         kind=kind,
@@ -77,6 +90,7 @@ def _entry(
         refund=refund,
         dispute=dispute,
         out_of_band=out_of_band,
+        corrects=corrects,
     )
 
 
@@ -121,16 +135,22 @@ def conversions(
     connection: Connection, scope: Scope, first: date, last: date
 ) -> list[tuple[date, str | None, str | None, int, Money]]:
     """(day, utm_source, utm_medium, how many, how much) of the payments that a checkout or a first
-    invoice made: what a browser may have seen. Renewals are not."""
+    invoice made, as they count once corrected: what a browser may have seen. Renewals are not."""
     query = text("""
-        SELECT e.effective_date AS day, a.properties ->> 'utm_source' AS source,
+        SELECT e.day, a.properties ->> 'utm_source' AS source,
                a.properties ->> 'utm_medium' AS medium, e.currency, count(*) AS conversions,
                sum(e.minor)::bigint AS minor
-        FROM revenue_entries e JOIN analytics_events a
-          ON a.account = e.account AND a.livemode = e.livemode AND a.key = e.key
-        WHERE e.effective_date >= :first AND e.effective_date < :last AND e.kind = 'payment'
-          AND e.account = :account AND e.livemode = :livemode
-          AND coalesce(a.properties ->> 'billing_reason', 'subscription_create')
+        FROM (
+            SELECT coalesce(corrects, key) AS key, effective_date AS day, currency,
+                   sum(minor) AS minor
+            FROM revenue_entries
+            WHERE effective_date >= :first AND effective_date < :last
+              AND (kind = 'payment' OR corrects LIKE 'payment:%')
+              AND account = :account AND livemode = :livemode
+            GROUP BY 1, 2, 3 HAVING sum(minor) <> 0
+        ) e JOIN analytics_events a
+          ON a.account = :account AND a.livemode = :livemode AND a.key = e.key
+        WHERE coalesce(a.properties ->> 'billing_reason', 'subscription_create')
               IN ('subscription_create', 'manual')
         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
     """)

@@ -89,7 +89,7 @@ def elsewhere(connection: Connection, scope: Scope, keys: Collection[str]) -> di
         SELECT key, account, livemode FROM (
             SELECT key, account, livemode FROM revenue_entries
             WHERE account = :account AND livemode <> :livemode AND key = ANY(CAST(:ids AS text[]))
-            UNION SELECT key, account, livemode FROM settled_entries
+            UNION SELECT key, account, livemode FROM current_settled_entries
             WHERE key = ANY(CAST(:ids AS text[]))
         ) AS e WHERE (account, livemode) <> (:account, CAST(:livemode AS boolean))
         ORDER BY account DESC, livemode DESC

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from app.store.ledger import WITH_TAX
 
@@ -52,11 +52,30 @@ SETTLED = """
                    AS currency,
                sum(s.gross)::bigint AS gross, sum(s.fee)::bigint AS fee, sum(s.net)::bigint AS net,
                CASE WHEN count(*) = 1 THEN min(s.exchange_rate) END AS rate
-        FROM settled_entries p JOIN settlements s
-          ON s.account = p.account AND s.livemode = p.livemode AND s.id = p.settlement
+        FROM current_settled_entries p JOIN settlements s ON s.account = p.account
+         AND s.livemode = p.livemode AND s.id = p.settlement AND s.run = p.run
         WHERE p.account = :account AND p.livemode = :livemode
         GROUP BY p.key
     ) s ON s.key = e.key
+"""
+# What payment records say was paid of an entry outside of Stripe, and whether that is all of it.
+OUTSIDE = """
+    LEFT JOIN (
+        SELECT c.key, c.currency, least(sum(p.minor), c.minor)::bigint AS minor,
+               sum(p.minor) >= c.minor AS whole
+        FROM payments p JOIN stripe_refs r ON r.child = p.payment AND NOT r.customer
+         AND r.account = p.account AND r.livemode = p.livemode
+        JOIN revenue_entries c ON c.account = p.account AND c.livemode = p.livemode
+         AND c.key = 'payment:' || r.parent AND c.currency = p.currency
+        WHERE p.payment LIKE 'pr\\_%' AND p.account = :account AND p.livemode = :livemode
+        GROUP BY c.key, c.currency, c.minor
+    ) o ON o.key = coalesce(e.corrects, e.key) AND o.currency = e.currency
+"""
+# The kind of the entry that a correction is of: looked up for these few alone.
+CORRECTED = """
+    CASE WHEN e.corrects IS NOT NULL THEN (
+        SELECT c.kind FROM revenue_entries c
+        WHERE c.account = e.account AND c.livemode = e.livemode AND c.key = e.corrects) END
 """
 BY: dict[Part | None, str] = {
     None: "",
@@ -77,6 +96,8 @@ def summary(connection: Connection, wanted: Wanted, by: Part | None) -> list[dic
                coalesce(sum(e.minor) FILTER (WHERE e.kind = 'payment'), 0)::bigint AS payments,
                coalesce(sum(e.minor) FILTER (WHERE e.kind LIKE 'refund%'), 0)::bigint AS refunds,
                coalesce(sum(e.minor) FILTER (WHERE e.kind LIKE 'dispute%'), 0)::bigint AS disputes,
+               coalesce(sum(e.minor) FILTER (WHERE e.kind = 'correction'), 0)::bigint
+                   AS corrections,
                sum(e.minor)::bigint AS net,
                coalesce(sum(coalesce(e.tax_minor, told.tax_minor)), 0)::bigint AS tax,
                count(*) AS entries,
@@ -84,6 +105,18 @@ def summary(connection: Connection, wanted: Wanted, by: Part | None) -> list[dic
         {WITH_TAX} WHERE {wanted.where} GROUP BY {group} ORDER BY {order}
     """)
     return [dict(row) for row in connection.execute(query, wanted.values).mappings()]
+
+
+def known(connection: Connection, account: str, *, livemode: bool) -> bool:
+    """Whether anything of this account and mode was booked, or came."""
+    query = text("""
+        SELECT EXISTS (SELECT FROM revenue_entries
+                       WHERE account = :account AND livemode = :livemode)
+            OR EXISTS (SELECT FROM webhook_event_keys
+                       WHERE account = :account AND livemode = :livemode)
+    """)
+    values = {"account": account, "livemode": livemode}
+    return bool(connection.execute(query, values).scalar_one())
 
 
 def count(connection: Connection, wanted: Wanted) -> int:
@@ -95,15 +128,22 @@ def entries(connection: Connection, wanted: Wanted) -> Iterator[Row[Any]]:
     """Every entry of one account and mode, a batch at a time, in an order of its own facts."""
     assert wanted.account is not None
     assert wanted.livemode is not None
-    # All rows are read: not the plan that has the first of them soonest. And a file may be long
-    # in the writing after the last of them.
-    connection.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
-    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
     query = text(f"""
         SELECT e.*, trim(e.currency) AS iso, coalesce(e.tax_minor, told.tax_minor) AS tax,
-               s.ids AS settlements, s.currency AS settled_in, s.gross, s.fee, s.net, s.rate
-        {WITH_TAX} {SETTLED} WHERE {wanted.where}
+               s.ids AS settlements, s.currency AS settled_in, s.gross, s.fee, s.net, s.rate,
+               {CORRECTED} AS corrected, o.minor AS outside,
+               CASE WHEN o.whole THEN true ELSE e.out_of_band END AS all_outside
+        {WITH_TAX} {SETTLED} {OUTSIDE} WHERE {wanted.where}
         ORDER BY e.{COLUMN[wanted.dates]}, e.key COLLATE "C"
     """)
-    streaming = connection.execution_options(stream_results=True, yield_per=BATCH)
-    return iter(streaming.execute(query, wanted.values))
+    return stream(connection, query, wanted)
+
+
+def stream(connection: Connection, query: TextClause, wanted: Wanted) -> Iterator[Row[Any]]:
+    """All rows of a query, `BATCH` in memory at a time, for a file."""
+    # Not the plan that has the first of them soonest. And a file may be long in the writing after
+    # the last of them.
+    connection.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
+    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+    streaming = {"stream_results": True, "yield_per": BATCH}
+    return iter(connection.execute(query, wanted.values, execution_options=streaming))

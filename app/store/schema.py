@@ -8,6 +8,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -219,11 +220,17 @@ revenue_entries = Table(
     Column("origin", Text, nullable=False),
     Column("webhook_event_id", BigInteger),
     Column("dispute", Text),
+    Column("corrects", Text),
     UniqueConstraint("account", "livemode", "key", name="revenue_entries_booked_once"),
     Index("revenue_entries_date", "effective_date", "currency"),
     Index("revenue_entries_posted", "posting_date"),
     Index("revenue_entries_webhook_event", "webhook_event_id"),
     Index("revenue_entries_customer", "customer"),
+    Index(
+        "revenue_entries_corrected",
+        *("account", "livemode", "corrects"),
+        postgresql_where=text("corrects IS NOT NULL"),
+    ),
     Index(
         "revenue_entries_of_payment",
         text("coalesce(payment_intent, charge)"),
@@ -459,6 +466,16 @@ gap_runs = Table(
     Column("failure", Text),
     Index("gap_runs_started_at", "started_at"),
 )
+# What Stripe's event list had no more when it was compared, until a backfill has read it.
+gap_uncovered = Table(
+    "gap_uncovered",
+    metadata,
+    *_scope(),
+    _time("compared"),
+    _time("since"),
+    _time("until"),
+    PrimaryKeyConstraint("account", "livemode", "since", name="gap_uncovered_pkey"),
+)
 # How far an unfinished backfill has read each of Stripe's lists.
 backfill_progress = Table(
     "backfill_progress",
@@ -482,7 +499,8 @@ webhook_secrets_used = Table(
     Column("label", Text, primary_key=True),
     _time("last_used_at"),
 )
-# Stripe's balance transactions, as reconciliations read them. Triggers refuse any change.
+# Stripe's balance transactions, as reconciliations read them: a row for each that found something
+# new. Triggers refuse any change. What counts is the view current_settlements.
 settlements = Table(
     "settlements",
     metadata,
@@ -502,8 +520,29 @@ settlements = Table(
     Column("payment_intent", Text),
     Column("invoice", Text),
     _time("recorded_at", clock=True),
-    PrimaryKeyConstraint("account", "livemode", "id", name="settlements_pkey"),
+    Column("run", BigInteger, nullable=False, server_default="0"),
+    Column("effective_date", Date, nullable=False),
+    Column("posting_date", Date, nullable=False),
+    PrimaryKeyConstraint("account", "livemode", "id", "run", name="settlements_pkey"),
     Index("settlements_created", "account", "livemode", "created"),
+    Index("settlements_posted", "posting_date"),
+)
+# Those that count no more, as a later run (by_run) found them otherwise or not at all.
+withdrawn_settlements = Table(
+    "withdrawn_settlements",
+    metadata,
+    *_scope(),
+    Column("id", Text, nullable=False),
+    Column("run", BigInteger, nullable=False),
+    Column("by_run", BigInteger, nullable=False),
+    Column("posting_date", Date, nullable=False),
+    _time("recorded_at", clock=True),
+    PrimaryKeyConstraint("account", "livemode", "id", "run", name="withdrawn_settlements_pkey"),
+    ForeignKeyConstraint(
+        ("account", "livemode", "id", "run"),
+        ("settlements.account", "settlements.livemode", "settlements.id", "settlements.run"),
+        name="withdrawn_settlements_fkey",
+    ),
 )
 # Which revenue entry a settlement is of, as far as a reconciliation could match them.
 settled_entries = Table(
@@ -512,7 +551,10 @@ settled_entries = Table(
     *_scope(),
     Column("settlement", Text, nullable=False),
     Column("key", Text, nullable=False),
-    PrimaryKeyConstraint("account", "livemode", "settlement", "key", name="settled_entries_pkey"),
+    Column("run", BigInteger, nullable=False, server_default="0"),
+    PrimaryKeyConstraint(
+        *("account", "livemode", "settlement", "run", "key"), name="settled_entries_pkey"
+    ),
     Index("settled_entries_key", "account", "livemode", "key"),
 )
 reconcile_runs = Table(
@@ -558,7 +600,8 @@ reconcile_results = Table(
     Column("explained", Boolean, nullable=False),
     PrimaryKeyConstraint("run", "line", name="reconcile_results_pkey"),
 )
-# Months that were closed at least once; one without a row is open. `version` counts the closes.
+# Months that were closed at least once; one without a row is open, or locked if it is before them.
+# `version` is 1, and one more with each reopening.
 accounting_periods = Table(
     "accounting_periods",
     metadata,
@@ -575,6 +618,7 @@ accounting_periods = Table(
     Column("why", Text),
     _time("reopened_at", null=True),
     Column("reopened_by", Text),
+    Column("reopened_why", Text),
     PrimaryKeyConstraint("account", "livemode", "period_start", name="accounting_periods_pkey"),
 )
 # In which zone the views of the schema `analytics` count days; one row.

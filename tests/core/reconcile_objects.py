@@ -1,11 +1,13 @@
 """Balance transactions and ledger entries for the tests of the comparison."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.core.money import Money
 from app.core.reconcile.classes import classify
+from app.core.reconcile.corrected import as_corrected
 from app.core.reconcile.frame import Evidence, Frame
 from app.core.reconcile.match import groups, keyed
 from app.core.reconcile.results import Result
@@ -69,7 +71,38 @@ def refund_entry(number: int = 1, **given: Any) -> LedgerEntry:
     return entry(number, **values | given)
 
 
+def correction(of: LedgerEntry, minor: int, currency: str = "eur", **given: Any) -> LedgerEntry:
+    """The first correction of an entry."""
+    values: dict[str, Any] = {"key": f"correction:{of.key}:1", "kind": "correction"}
+    values |= {"corrects": of.key}
+    money, tax = Money(minor, currency), None
+    return replace(of, **values, money=money, tax_minor=tax, origin="manual", **given)
+
+
 REFS = {f"pi_{number}": [f"in_{number}"] for number in range(1, 10)}
+
+
+def a_frame(
+    refs: dict[str, list[str]] = REFS,
+    now: datetime = NOW,
+    scope: tuple[str, bool] = ("", True),
+    *,
+    with_key: bool = True,
+    **evidence: Any,
+) -> Frame:
+    """October, with this evidence."""
+    heard = frozenset({"invoice.paid", "refund.created"})
+    account, livemode = scope
+    return Frame(
+        period=OCTOBER,
+        now=now,
+        covered=OCTOBER.bounds(),
+        refs=refs,
+        evidence=Evidence(**{"heard": heard, **evidence}),
+        account=account,
+        livemode=livemode,
+        with_key=with_key,
+    )
 
 
 def judged(
@@ -78,18 +111,14 @@ def judged(
     *,
     refs: dict[str, list[str]] | None = None,
     now: datetime = NOW,
+    scope: tuple[str, bool] = ("", True),
+    with_key: bool = True,
     **evidence: Any,
 ) -> list[Result]:
     """The results of October, with this evidence."""
     known = REFS if refs is None else refs
-    frame = Frame(
-        period=OCTOBER,
-        now=now,
-        covered=OCTOBER.bounds(),
-        refs=known,
-        evidence=Evidence(**{"heard": frozenset({"invoice.paid", "refund.created"}), **evidence}),
-    )
-    found = groups(keyed(rows, known), entries, OCTOBER)
+    frame = a_frame(known, now, scope, with_key=with_key, **evidence)
+    found = groups(keyed(rows, known), as_corrected(entries), OCTOBER)
     return [result for group in found for result in classify(group, frame)]
 
 

@@ -2,18 +2,21 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from app.core.money import Money
 from app.core.reconcile.classes import outside_results
+from app.core.reconcile.earlier import withdrawn
 from app.core.reconcile.match import outside
-from app.core.reconcile.rows import StripeRow, digest, from_api
+from app.core.reconcile.rows import KeptRow, StripeRow, digest, from_api
 from tests.core.reconcile_objects import (
     DAY,
     NOON,
     OCTOBER,
+    a_frame,
     entry,
     judged,
     refund_entry,
@@ -130,7 +133,9 @@ def test_a_connected_accounts_money_is_compared_under_its_account() -> None:
     [found] = judged([row(1, connected_account="acct_1")], [])
 
     assert said([found]) == [("missing_in_ledger", "connect_account", 1000, None, False)]
-    assert found.next_step == "bridge reconcile --account acct_1 --from 2026-10-01 --to 2026-11-01"
+    assert found.next_step == (
+        "bridge reconcile --account acct_1 --live --from 2026-10-01 --to 2026-11-01"
+    )
 
 
 def test_a_part_of_an_open_invoice_is_a_partial_payment() -> None:
@@ -177,7 +182,7 @@ def test_what_the_ledger_has_no_entries_of_is_named_by_its_category(
 ) -> None:
     rows = [row(1, category=category, gross=-500, source=None)]
 
-    found = list(outside_results(outside(rows, OCTOBER), OCTOBER))
+    found = list(outside_results(outside(rows, OCTOBER), a_frame()))
 
     assert said(found) == [(kind, reason, -500, None, explained)]
 
@@ -217,7 +222,10 @@ def test_an_entry_of_the_last_hour_may_still_settle() -> None:
 def test_an_entry_that_nothing_explains_names_the_webhook_event_that_made_it() -> None:
     [found] = judged([], [entry(1)], told_by={"payment:in_1": "evt_1"})
 
-    assert found.next_step == "bridge events show evt_1"
+    assert found.next_step == (
+        "Look first: bridge events show evt_1; where it is no revenue: bridge revenue correct"
+        ' payment:in_1 --why "reconcile: missing_in_stripe"'
+    )
 
 
 # --- twice, or differently
@@ -304,10 +312,84 @@ def test_a_file_without_the_customers_amounts_cannot_prove_another_currency() ->
 
 
 def test_a_fee_that_was_another_one_before_is_a_difference() -> None:
-    [found] = judged([row(1)], [entry(1)], earlier={"txn_1": row(1, fee=39)})
+    [found] = judged([row(1)], [entry(1)], earlier={"txn_1": KeptRow(row(1, fee=39), 7, "csv")})
 
     assert said([found]) == [("fee_difference", "changed", 1000, 1000, False)]
-    assert found.note == "txn_1: an earlier run knew a fee of 0.39 EUR, now it is 0.40 EUR"
+    had = "txn_1: run 7 (csv) had a fee of 0.39 EUR"
+    assert found.note == f"{had}, this source has a fee of 0.40 EUR"
+
+
+def test_so_is_a_payout_that_was_another_one_and_of_long_ago_nobody_knows_the_run() -> None:
+    was = KeptRow(row(1, category="payout", gross=-900, fee=0), 0, "")
+    now = row(1, category="payout", gross=-500, fee=0)
+
+    [found] = outside_results([now], a_frame(earlier={"txn_1": was}))
+
+    assert said([found]) == [("fee_difference", "changed", -500, None, False)]
+    assert found.note == (
+        "txn_1: an earlier run had -9.00 EUR and a fee of 0.00 EUR,"
+        " this source has -5.00 EUR and a fee of 0.00 EUR"
+    )
+
+
+def test_what_an_earlier_run_had_of_the_period_and_this_source_has_not_is_named() -> None:
+    phantom = row(2, category="fee", gross=-50_000, fee=0)
+    of_other_days = row(3, created=OCTOBER.bounds()[1])
+    earlier = {one.id: KeptRow(one, 7, "csv") for one in (row(1, fee=1), phantom, of_other_days)}
+
+    [found] = withdrawn([row(1)], a_frame(earlier=earlier))
+
+    assert said([found]) == [("fee_difference", "withdrawn", None, None, False)]
+    assert (found.subject, found.part, found.transactions) == ("txn_2", "fee", ("txn_2",))
+    assert found.note == (
+        "run 7 (csv) had it with -500.00 EUR and a fee of 0.00 EUR; this source does not have it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kept", "said", "left"),
+    [
+        ({}, {}, {}),
+        ({"source": None}, {"source": "ch_1"}, {"source": "ch_1"}),
+        ({"shown": None}, {}, {"shown": Money(1000, "eur")}),
+        (
+            {"exchange_rate": Decimal("1.1")},
+            {"exchange_rate": None},
+            {"exchange_rate": Decimal("1.1")},
+        ),
+        ({"invoice": "in_1"}, {"invoice": None, "charge": "ch_1"}, {"invoice": "in_1"}),
+        ({}, {"connected_account": "acct_1"}, {}),
+        (
+            {"category": "payout", "shown": None},
+            {"category": "payout"},
+            {"category": "payout", "shown": None},
+        ),
+        ({"invoice": "in_1"}, {"invoice": None, "fee": 41}, {"fee": 41}),
+        ({"invoice": "in_1"}, {"invoice": None, "source": "ch_2"}, {"source": "ch_2"}),
+    ],
+    ids=[
+        *(
+            "the same",
+            "more",
+            "shown",
+            "less",
+            "both",
+            "of what is not kept",
+            "of no customer",
+            "another fee",
+        ),
+        "another charge",
+    ],
+)
+def test_what_one_source_says_of_a_transaction_is_kept_beside_the_other_unless_they_contradict(
+    kept: dict[str, Any], said: dict[str, Any], left: dict[str, Any]
+) -> None:
+    before, now = row(1, **kept), row(1, **said)
+
+    found = now.beside(before)
+
+    assert found == row(1, **left)
+    assert (found is before) == (found == before)
 
 
 # --- of other days
@@ -382,16 +464,20 @@ def test_the_customers_amount_is_the_one_that_the_rate_makes_the_settled_one_of(
 
 
 def test_a_dispute_in_another_currency_is_the_disputes_amount_as_in_the_ledger() -> None:
+    values = {"currency": "eur", "exchange_rate": 0.88}
     moved = [
-        {"id": "txn_1", "amount": -880, "created": 1},
-        {"id": "txn_2", "amount": 440, "created": 2},
+        {**values, "id": "txn_1", "amount": -880, "created": 1},
+        {**values, "id": "txn_2", "amount": 450, "created": 2, "exchange_rate": 0.9},
     ]
     dispute = {"object": "dispute", "id": "dp_1", "amount": 1000, "currency": "usd"}
     source = {**dispute, "charge": "ch_1", "payment_intent": "pi_1", "balance_transactions": moved}
     out = from_api(a_transaction(amount=-880, fee=1500, net=-2380, source=source))
-    back = from_api(a_transaction(id="txn_2", amount=440, fee=0, net=440, source=source))
+    back = from_api(a_transaction(id="txn_2", amount=450, fee=0, net=450, source=source))
+    later = {"id": "txn_3", "amount": 455, "fee": 0, "net": 455, "exchange_rate": 0.91}
+    unlisted = from_api(a_transaction(**later, source=source))
 
     assert (out.shown, back.shown) == (Money(-1000, "usd"), Money(500, "usd"))
+    assert unlisted.shown == Money(500, "usd")
     assert (out.source, out.charge, out.payment_intent) == ("dp_1", "ch_1", "pi_1")
 
 

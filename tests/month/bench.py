@@ -13,12 +13,13 @@ import pytest
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
-from app.cli import cli
+from app.cli import cli, correct
 from app.core.envelope import open_envelope
 from app.demo.receiver import AMPLITUDE_KEY, WEBHOOK_SECRET, Receiver, receiver
 from app.drain import Drain
 from app.local.stores import Stores
 from app.settings import Settings, load
+from app.store.migrate import set_reporting_zone
 from app.store.webhook_events import Arrived, keep_all
 from tests.fake_stripe import FakeStripe, fake_stripe
 from tests.month.books import Books, Json
@@ -54,6 +55,13 @@ class Bench:
             keep_all(connection, [Arrived(open_envelope(one), one, "webhook") for one in bodies])
         self.works()
 
+    def hears_of(self, told: Json) -> None:
+        """One webhook that is in nobody's books."""
+        body = json.dumps(told).encode()
+        with self.engine.begin() as connection:
+            keep_all(connection, [Arrived(open_envelope(body), body, "webhook")])
+        self.works()
+
     def works(self) -> None:
         """A worker, until nothing is left to do; no hold is waited for."""
         due = text("UPDATE work SET due_at = clock_timestamp()")
@@ -78,6 +86,7 @@ class Bench:
             env["STRIPE_API_KEY"] = None
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
+            patch.setattr(correct, "WAIT", 0.0)  # the worker comes after it
             return CliRunner().invoke(cli, list(words), env=env, catch_exceptions=False)
 
     def reconciles(self, books: Books, *words: str, code: int, key: bool = True) -> "Said":
@@ -131,6 +140,11 @@ class Said:
         """The next step, by what it is of."""
         return {one["subject"]: one["next"] for one in self.found["results"]}
 
+    @property
+    def corrected(self) -> int:
+        """How many entries match since they were corrected."""
+        return sum(one["count"] for one in self.found["classes"] if one["reason"] == "corrected")
+
     def commands(self) -> list[list[str]]:
         """The next steps that are commands, each once."""
         steps = {*self.steps.values(), *(one.get("next", "") for one in self.found["delivered"])}
@@ -179,6 +193,8 @@ def named(*findings: Finding) -> list[Finding]:
 
 @contextmanager
 def bench(engine: Engine, stores: Stores, folder: Path) -> Iterator[Bench]:
+    with engine.begin() as connection:
+        set_reporting_zone(connection, "Europe/Berlin")
     with receiver() as tools, fake_stripe(key=KEY) as stripe:
         env = {
             "DATABASE_URL": stores.database_url,

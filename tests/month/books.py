@@ -247,9 +247,10 @@ class Books:
         return self.transactions[txn]
 
     def noise(self) -> list[str]:
-        """Payouts each week and on the last evening, and Stripe's fee for billing: their ids."""
+        """Payouts each week, from the first day on, and on the last evening, so that a file has
+        both ends; and Stripe's fee for billing: their ids."""
         found = []
-        for day in (*range(3, 28, 7), self.days - 1):
+        for day in (*range(0, 28, 7), self.days - 1):
             txn = stripe_id(self.rng, "txn_1", 23)
             self.move(txn, None, -400_00 - day, HOME, "payout", self.at(day, 22))
             found.append(txn)

@@ -40,18 +40,24 @@ def paid_at_midnight(books: Books, planted: Planted) -> None:
 
 
 def paid_by_bank_transfer(books: Books, planted: Planted) -> None:
-    """Outside of Stripe: the invoice says so, or since basil that no payment is of Stripe."""
-    for currency, version, flags in (
-        ("eur", BEFORE_BASIL, {"paid_out_of_band": True, "amount_paid": 0}),
-        ("usd", NEWEST, {}),
+    """Outside of Stripe: the invoice says so, or since basil a payment record does; or nothing but
+    that no payment is of Stripe."""
+    for currency, version, flags, recorded in (
+        ("eur", BEFORE_BASIL, {"paid_out_of_band": True, "amount_paid": 0}, False),
+        ("eur", NEWEST, {}, True),
+        ("usd", NEWEST, {}, False),
     ):
         bill = _billed(books, currency, books.at(8), version)
         who = bill.subscription.customer
         paid = invoice(replace(bill, paid_at=books.at(12), payment=None)) | flags
         books.emissions.append(books.say(who, "invoice.paid", paid, books.at(12)))
+        if recorded:
+            link = invoice_payment(_payment(books, bill, books.at(12), bill.due), "inpay_outside")
+            link["payment"] = {"type": "payment_record", "payment_record": "pr_outside"}
+            books.emissions.append(books.say(who, "invoice_payment.paid", link, books.at(12)))
         finding = (f"payment:{bill.id}", "missing_in_stripe", "out_of_band", currency, None)
         planted.explained.append((*finding, bill.due))
-    # Only Stripe itself says so: without an API key it is a payment that is not there.
+    # Of the last only Stripe itself says so: without an API key it is a payment that is not there.
     planted.to_a_file[f"payment:{bill.id}"] = ("missing_in_stripe", "unknown")
 
 

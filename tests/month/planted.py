@@ -1,18 +1,20 @@
 """What went wrong in a month, and what must be said of it.
 
-A finding is (subject, class, reason, currency, Stripe's minor units, the ledger's). Three kinds:
-`mendable` ones are repaired by the next steps that the report itself names; `explained` ones are
-no error; `lasting` ones need a person, since the ledger never changes an entry.
+A finding is (subject, class, reason, currency, Stripe's minor units, the ledger's). Four kinds:
+`mendable` ones are repaired by the next steps that the report itself names, and so are
+`correctable` ones, whose entry is wrong; `explained` ones are no error; `lasting` ones need a
+person, and what is said `once` the very run puts right that says it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
-from app.core.facts import Reading
+from app.core.facts import Entry, Fact, Reading
 from app.core.reading import readers
 from app.core.reading.shapes import Missing
 from app.demo.books import VERSIONS, Payment
@@ -29,31 +31,36 @@ Corrupt = Callable[[Bench], None]
 @dataclass
 class Planted:
     """`withheld` webhooks never come, `next_day` ones when all others are done, and `late` ones
-    after the month's close. Of `broken` invoices the reader makes nothing; `refused` are keys whose
-    delivery a destination does not take. `corrupt` is what then happens to the ledger itself.
+    after the month's close. Of `broken` invoices the reader makes nothing, and of `misread`
+    entries, by key, something wrong; `refused` are keys whose delivery a destination does not
+    take. `corrupt` is what happens last.
     `to_a_file` is the class and reason of what looks otherwise by the month's file alone."""
 
     withheld: set[str] = field(default_factory=set)
     next_day: set[str] = field(default_factory=set)
     late: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
+    misread: dict[str, Callable[[Entry], Entry]] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     fees: dict[str, Json] = field(default_factory=dict)  # of an earlier report, by transaction
     to_a_file: dict[str, tuple[str, str]] = field(default_factory=dict)
     corrupt: list[Corrupt] = field(default_factory=list)
     mendable: list[Finding] = field(default_factory=list)
+    correctable: list[Finding] = field(default_factory=list)
     explained: list[Finding] = field(default_factory=list)
     lasting: list[Finding] = field(default_factory=list)
+    once: list[Finding] = field(default_factory=list)
 
     @property
     def everything(self) -> list[Finding]:
-        return [*self.mendable, *self.explained, *self.lasting]
+        """But for what only `once` is said."""
+        return [*self.mendable, *self.correctable, *self.explained, *self.lasting]
 
 
 def as_a_file_alone_says(planted: Planted) -> list[Finding]:
     """By the month's report alone, without an API key."""
     found: list[Finding] = []
-    for subject, kind, reason, currency, theirs, ours in planted.everything:
+    for subject, kind, reason, currency, theirs, ours in (*planted.everything, *planted.once):
         kind, reason = planted.to_a_file.get(subject, (kind, reason))
         if kind != "matched":
             found.append((subject, kind, reason, currency, theirs, ours))
@@ -102,19 +109,29 @@ def no_event(subject: str, currency: str, minor: int) -> Finding:
 
 
 @contextmanager
-def reader_that_fails(broken: set[str]) -> Iterator[None]:
-    """A release of the bridge that cannot read these invoices."""
-    sound = readers.READERS["invoice.paid"]
-
-    def unsound(obj: Mapping[str, Any], *more: Any) -> Reading:
-        if obj.get("id") in broken:
-            raise Missing("invoice.lines: expected rows")
-        return sound(obj, *more)
-
+def readers_that_fail(planted: Planted) -> Iterator[None]:
+    """A release of the bridge that cannot read some invoices, and misreads some money."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("invoice.paid", "invoice.payment_succeeded"):
-            patch.setitem(readers.READERS, name, unsound)
+        for name, sound in list(readers.READERS.items()):
+            patch.setitem(readers.READERS, name, _unsound(planted, name, sound))
         yield
+
+
+def _unsound(planted: Planted, type_: str, sound: readers.Reader) -> readers.Reader:
+    paid = type_ in ("invoice.paid", "invoice.payment_succeeded")
+
+    def read(obj: Mapping[str, Any], at: datetime, previous: Mapping[str, Any] | None) -> Reading:
+        if paid and obj.get("id") in planted.broken:
+            raise Missing("invoice.lines: expected rows")
+        reading = sound(obj, at, previous)
+        return replace(reading, facts=tuple(_misread(planted, fact) for fact in reading.facts))
+
+    return read
+
+
+def _misread(planted: Planted, fact: Fact) -> Fact:
+    wrong = planted.misread.get(fact.key)
+    return replace(fact, money=wrong(fact.money)) if wrong and fact.money else fact
 
 
 def refusing(keys: set[str]) -> Callable[[Post], Misbehaviour | None]:

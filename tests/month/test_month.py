@@ -1,7 +1,10 @@
 """The month three ways, and with a defect of every kind: named as planted, and then repaired."""
 
+import csv
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from time import time
 
@@ -10,7 +13,7 @@ from sqlalchemy import Engine
 
 from app.local.stores import Stores
 from tests.month.bench import Bench, Finding, Said, bench, named
-from tests.month.books import BERLIN, Books
+from tests.month.books import BERLIN, HOME, Books
 from tests.month.explained import payouts_and_fees
 from tests.month.lives import last_month, lived
 from tests.month.plant import plant_all, plant_mendable
@@ -18,7 +21,7 @@ from tests.month.planted import (
     Planted,
     as_a_file_alone_says,
     only_one_side_has,
-    reader_that_fails,
+    readers_that_fail,
     refusing,
 )
 from tests.month.report import as_csv, line_of
@@ -39,7 +42,7 @@ def goes_wrong(bridge: Bench, books: Books, planted: Planted) -> None:
     """The month as the bridge hears it."""
     books.at_stripe(bridge.stripe, int(time()), pending=planted.withheld)
     bridge.tools.script = refusing(planted.refused)
-    with reader_that_fails(planted.broken):
+    with readers_that_fail(planted):
         bridge.hears(books, but=planted.withheld | planted.next_day | planted.late)
         bridge.hears(books, only=planted.next_day)
     bridge.tools.script = None
@@ -48,7 +51,7 @@ def goes_wrong(bridge: Bench, books: Books, planted: Planted) -> None:
 def follows(bridge: Bench, said: Said) -> None:
     """What the report says to do next, as far as it is a command; and whatever comes of it."""
     for words in said.commands():
-        yes = ["--yes"] if words[0] in ("backfill", "replay") else []
+        yes = ["--yes"] if words[0] in ("backfill", "replay", "revenue") else []
         done = bridge.runs(*words, *yes)
         assert done.exit_code == 0, (words, done.output)
     bridge.works()
@@ -77,6 +80,29 @@ def test_a_whole_month_is_the_same_at_stripe_in_the_ledger_and_at_every_destinat
     totals = bridge.tools.snapshot()
     assert totals.amplitude.revenue_minor == books.money()
     assert totals.webhook.revenue_minor == books.money() == bridge.ledger()
+    assert clearing(bridge, books, "closed") == clearing(bridge, books, "restated")
+    assert clearing(bridge, books, "closed") == balance(books)
+
+
+def clearing(bridge: Bench, books: Books, dates: str) -> dict[str, Decimal]:
+    """The journal's debits less credits of Stripe clearing in the month, by currency."""
+    days = ("--from", str(books.start), "--to", str(books.end), "--as", dates)
+    done = bridge.runs("revenue", "export", *days, "--format", "journal", "--out", "journal.csv")
+    assert done.exit_code == 0, done.output
+    sums: defaultdict[str, Decimal] = defaultdict(Decimal)
+    with (bridge.folder / "journal.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["ledger_account"] == "Stripe clearing":
+                sums[row["currency"]] += Decimal(row["debit"] or 0) - Decimal(row["credit"] or 0)
+    return dict(sums)
+
+
+def balance(books: Books) -> dict[str, Decimal]:
+    """By how much Stripe's balance changed in the month, payouts included."""
+    first, last = books.at(0, 0), books.at(books.days, 0)
+    moved = [one["net"] for one in books.transactions.values() if first <= one["created"] < last]
+    assert len(moved) > 10
+    return {HOME: Decimal(sum(moved)).scaleb(-2)}
 
 
 def closes(bridge: Bench, before: date) -> None:
@@ -116,14 +142,16 @@ def test_what_can_be_repaired_is_by_the_steps_that_the_report_itself_names(bridg
     assert not bridge.tools.snapshot().webhook.defects
 
     before = bridge.reconciles(books, code=1)
-    assert before.named == named(*planted.mendable, *planted.explained)
-    assert before.differences == named(*planted.mendable)
+    assert before.named == named(*planted.everything)
+    assert before.differences == named(*planted.mendable, *planted.correctable)
     assert before.dead == {"webhook": 1}
     follows(bridge, before)
     after = bridge.reconciles(books, code=0)
 
     assert after.named == named(*planted.explained)
     assert (after.found["verdict"], after.dead) == ("clean", {})
+    wrong = {one[0] for one in planted.correctable if one[1] != "duplicate_in_ledger"}
+    assert after.corrected == len(wrong) > 3
     agree_three_ways(bridge, books, after, elsewhere=only_one_side_has(planted))
     closed = bridge.runs("revenue", "close", f"{books.start:%Y-%m}", "--yes")
     assert closed.exit_code == 1  # months are closed in order
@@ -149,6 +177,7 @@ def test_a_defect_of_every_kind_is_named_as_planted_and_nothing_else_by_api_and_
     assert alone.named == named(*as_a_file_alone_says(planted))
     assert "Give two days more" in " ".join(alone.steps.values())
 
+    assert bridge.reconciles(books, code=1).named == named(*planted.everything, *planted.once)
     by_api = bridge.reconciles(books, code=1)
     file = bridge.file("balance.csv", as_csv(books, around=2))
     by_csv = bridge.reconciles(books, "--source", "csv", file, code=1)
@@ -170,6 +199,9 @@ def test_a_defect_of_every_kind_is_named_as_planted_and_nothing_else_by_api_and_
     assert sum_of(late) == sum_of(
         [*planted.mendable, *(one for one in planted.explained if one[1] == "late_adjustment")]
     )
+    # As closed, the month has no settlement: it was closed before the first run.
+    assert clearing(bridge, books, "closed") == {}
+    assert clearing(bridge, books, "restated") == balance(books)
 
 
 def test_a_connected_accounts_money_is_its_own(bridge: Bench) -> None:
@@ -193,5 +225,5 @@ def test_a_connected_accounts_money_is_its_own(bridge: Bench) -> None:
     [finding] = mixed.differences
     assert finding[:3] == (charge["source"], "missing_in_ledger", "connect_account")
     assert mixed.steps[finding[0]] == (
-        f"bridge reconcile --account acct_1 --from {own.start} --to {own.end}"
+        f"bridge reconcile --account acct_1 --live --from {own.start} --to {own.end}"
     )

@@ -9,10 +9,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from app.local.stores import Stores
 from app.store.db import make_engine
-from app.store.migrate import add_partitions, head, migrate, revision
+from app.store.migrate import add_partitions, head, migrate, revision, set_reporting_zone
 from app.store.schema import metadata
 
 
@@ -121,3 +122,32 @@ def test_a_database_of_the_first_revision_keeps_what_it_holds(empty_database: st
         "snapshots": [("evt_7", False)],
         "to be measured": [("measure", 7)],
     }
+
+
+def test_settlements_of_before_stand_on_their_days_and_stay_as_they_were(
+    empty_database: str,
+) -> None:
+    migrate(empty_database, "0015")
+    engine = make_engine(empty_database, "tests")
+    with engine.begin() as connection:
+        set_reporting_zone(connection, "Europe/Berlin")
+        connection.execute(
+            text("""
+                INSERT INTO settlements (account, livemode, id, created, category, gross, fee, net,
+                    currency)
+                VALUES ('', true, 'txn_1', '2026-01-31 23:30Z', 'charge', 900, 50, 850, 'eur');
+                INSERT INTO settled_entries VALUES ('', true, 'txn_1', 'payment:in_1');
+            """)
+        )
+
+    migrate(empty_database)
+
+    with engine.connect() as connection:
+        dates = "effective_date::text, posting_date::text, run, fee"
+        of = connection.execute(text(f"SELECT id, {dates} FROM current_settlements")).all()
+        pairs = connection.execute(text("SELECT * FROM current_settled_entries")).all()
+    with pytest.raises(DBAPIError, match="append-only"), engine.begin() as connection:
+        connection.execute(text("UPDATE settlements SET fee = fee"))
+    engine.dispose()
+    assert [tuple(row) for row in of] == [("txn_1", "2026-02-01", "2026-02-01", 0, 50)]
+    assert [tuple(row) for row in pairs] == [("", True, "txn_1", "payment:in_1", 0)]

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from app.core.reconcile.both_sides import compared
+from app.core.reconcile.earlier import changed
 from app.core.reconcile.frame import Frame
 from app.core.reconcile.match import Group
 from app.core.reconcile.one_side import copied, missing_in_ledger, missing_in_stripe, outside
 from app.core.reconcile.results import Result, Said
-from app.core.reconcile.rows import LedgerEntry, Period, StripeRow, come_to, sums
+from app.core.reconcile.rows import LedgerEntry, StripeRow, come_to, sums
 
 
 def classify(group: Group, frame: Frame) -> list[Result]:
@@ -46,11 +47,11 @@ def _of_one(group: Group, frame: Frame) -> Said:
     return compared(group, entry, frame) if group.all_rows else missing_in_stripe(entry, frame)
 
 
-def outside_results(rows: Iterable[StripeRow], period: Period) -> Iterator[Result]:
+def outside_results(rows: Iterable[StripeRow], frame: Frame) -> Iterator[Result]:
     """Of the transactions that the ledger has no entries for."""
     for row in rows:
         money = row.money
-        said = outside(row)
+        said = changed(row, frame) or outside(row)
         yield Result(
             kind=said.kind,
             reason=said.reason,
@@ -60,7 +61,7 @@ def outside_results(rows: Iterable[StripeRow], period: Period) -> Iterator[Resul
             ledger=None,
             subject=row.id,
             transactions=(row.id,),
-            stripe_date=row.day(period.zone),
+            stripe_date=row.day(frame.period.zone),
             note=said.note,
             next_step=said.next_step,
             explained=said.explained,

@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 
+from app.core.money import Money
 from app.core.reconcile.categories import ANNOUNCERS, COSTS, EARNINGS, MOVEMENTS
-from app.core.reconcile.frame import Frame, look
+from app.core.reconcile.frame import Frame, again, correct, look, look_first, whose
 from app.core.reconcile.match import Group, payment_ids
 from app.core.reconcile.results import Said
 from app.core.reconcile.rows import LedgerEntry, StripeRow, sums
@@ -29,8 +30,7 @@ def missing_in_ledger(group: Group, frame: Frame) -> Said:
         return Said("matched", "came_to_nothing", True, "Stripe's own rows cancel out.")
     connected = next((row.connected_account for row in group.rows if row.connected_account), None)
     if connected:
-        days = f"--from {frame.period.start} --to {frame.period.end}"
-        step = f"bridge reconcile --account {connected} {days}"
+        step = again(frame, connected, frame.livemode)
         return Said("missing_in_ledger", "connect_account", next_step=step)
     if failed := next((known.failed[one] for one in ids if one in known.failed), None):
         note = "its webhook event was kept and could not be processed"
@@ -48,6 +48,11 @@ def missing_in_ledger(group: Group, frame: Frame) -> Said:
             )
             step = _fetch(group, frame, "invoices,sessions")
             return Said("unattributed", "", False, note, step)
+    if where := next(
+        (known.told_elsewhere[one] for one in ids if one in known.told_elsewhere), None
+    ):
+        note = f"no webhook event told of it here; one did as {whose(*where)}"
+        return Said("missing_in_ledger", "no_event", False, note, again(frame, *where))
     return _no_event(group, frame)
 
 
@@ -64,7 +69,8 @@ def _no_event(group: Group, frame: Frame) -> Said:
     only = only or ("refunds" if group.part == "refund failures" else "disputes")
     if frame.evidence.heard and not frame.evidence.heard & set(wanted):
         note = f"the endpoint sends others, and in 90 days none of: {', '.join(wanted)}"
-        step = f"Enable {wanted[0]} at the endpoint, then {_backfill(group, frame, only)}"
+        then = _with_key(_backfill(group, frame, only), frame)
+        step = f"Enable {wanted[0]} at the endpoint, then {then[0].lower()}{then[1:]}"
         return Said("missing_in_ledger", "event_filtered", False, note, step)
     step = _fetch(group, frame, only)
     return Said("missing_in_ledger", "no_event", False, "no webhook event told of it", step)
@@ -73,8 +79,16 @@ def _no_event(group: Group, frame: Frame) -> Said:
 def _fetch(group: Group, frame: Frame, only: str) -> str:
     """What brings the webhook events of these transactions: while Stripe lists them, they."""
     newest = max(row.created for row in group.rows)
-    recent = frame.now - newest < LISTED
-    return "bridge gap" if recent else _backfill(group, frame, only)
+    if frame.now - newest >= LISTED:
+        return _with_key(_backfill(group, frame, only), frame)
+    if frame.with_key:
+        return "bridge gap"
+    return f"{_with_key('bridge gap', frame)}; or resend the webhook event in Stripe's dashboard"
+
+
+def _with_key(command: str, frame: Frame) -> str:
+    """A command that asks Stripe's API; without a key, first that."""
+    return command if frame.with_key else f"Set STRIPE_API_KEY ({frame.mode} mode), then: {command}"
 
 
 def _backfill(group: Group, frame: Frame, only: str) -> str:
@@ -102,24 +116,32 @@ def missing_in_stripe(entry: LedgerEntry, frame: Frame) -> Said:
     if frame.now - entry.occurred_at < SETTLES_WITHIN:
         note = "Stripe settles within the hour"
         return Said("pending_settlement", "async_capture", True, note, "Run this again later.")
-    if entry.out_of_band or entry.invoice in known.not_by_stripe:
+    recorded, minor = known.recorded.get(entry.key, 0), entry.money.minor
+    if entry.out_of_band or entry.invoice in known.not_by_stripe or 0 < minor <= recorded:
         return Said(kind, "out_of_band", True, "paid outside of Stripe")
-    if known.credited.get(entry.key, 0) >= entry.money.minor > 0:
+    if known.credited.get(entry.key, 0) >= minor > 0:
         return Said(kind, "credit_balance_only", True, "paid from the customer's credit balance")
     if where := known.elsewhere.get(entry.key):
         reason = "test_vs_live" if where in ("test", "live") else "other_account"
-        return Said(kind, reason, False, f"Stripe has it in {where}", look(entry, frame))
+        step = correct(entry, frame, f"{kind} {reason}")
+        return Said(kind, reason, False, f"Stripe has it in {where}", step)
     if entry.origin == "manual":
         return Said(kind, "manual_entry", False, "booked by hand", look(entry, frame))
     first, last = frame.covered
-    again = "Give two days more on either side of the period, and run this again."
+    wider = "Give two days more on either side of the period, and run this again."
     if entry.occurred_at > last - SETTLES_WITHIN:
-        return Said(kind, "after_cutoff", False, "perhaps settled after the last row", again)
+        return Said(kind, "after_cutoff", False, "perhaps settled after the last row", wider)
     if entry.occurred_at < first + SETTLES_WITHIN:
-        return Said(kind, "before_start", False, "perhaps settled before the first row", again)
-    return Said(kind, "unknown", False, "no transaction of Stripe's is of it", look(entry, frame))
+        return Said(kind, "before_start", False, "perhaps settled before the first row", wider)
+    step = look_first(entry, frame, f"where it is no revenue: {correct(entry, frame, kind)}")
+    note = "no transaction of Stripe's is of it"
+    if recorded:
+        elsewhere = Money(recorded, entry.money.currency)
+        note = f"{elsewhere} was paid outside of Stripe; no transaction is of the rest"
+    return Said(kind, "unknown", False, note, step)
 
 
 def copied(copy: LedgerEntry, main: LedgerEntry, frame: Frame) -> Said:
     note = f"{main.key} has this money already: it is booked twice"
-    return Said("duplicate_in_ledger", copy.kind, False, note, look(copy, frame))
+    step = correct(copy, frame, "duplicate_in_ledger")
+    return Said("duplicate_in_ledger", copy.kind, False, note, step)

@@ -6,16 +6,17 @@ one takes three times as long; so it is with groups, results and tellings.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from app.core.money import Money, share
+from app.core.money import Money
 from app.core.reading import shapes
+from app.core.reading.dispute_amounts import in_its_currency
 from app.core.reading.shapes import Json, id_of
-from app.core.reconcile.categories import KINDS, category
+from app.core.reconcile.categories import BOOKED, KINDS, category
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,13 +53,47 @@ class StripeRow:
         mine = self.gross, self.fee, self.currency
         return mine == (other.gross, other.fee, other.currency)
 
+    def beside(self, kept: "StripeRow") -> "StripeRow":
+        """What is to be kept after `kept`: that very one if this says nothing else. Sources say
+        more and less of a transaction; what only one says stays, unless they contradict."""
+        if self == kept:
+            return kept
+        if any(getattr(self, name) != getattr(kept, name) for name in ALWAYS_SAID):
+            return self
+        names = PERHAPS_SAID if self.category in BOOKED else PERHAPS_SAID - {"shown"}
+        said = [(name, getattr(self, name), getattr(kept, name)) for name in names]
+        if any(new != old for _, new, old in said if new is not None and old is not None):
+            return self
+        more = {name: new for name, new, old in said if new is not None and old is None}
+        return replace(kept, **more) if more else kept
+
     def day(self, zone: ZoneInfo) -> date:
         return self.created.astimezone(zone).date()
 
 
+ALWAYS_SAID = ("created", "category", "gross", "fee", "currency")
+PERHAPS_SAID = frozenset(
+    {"shown", "source", "charge", "payment_intent", "invoice", "exchange_rate"}
+)
+
+
+@dataclass(slots=True)
+class KeptRow:
+    """A transaction as an earlier run kept it: which one, and by what source; 0 and "" are of a
+    run before that was noted."""
+
+    row: StripeRow
+    run: int
+    source: str
+
+    def __str__(self) -> str:
+        return f"run {self.run} ({self.source})" if self.run else "an earlier run"
+
+
 @dataclass(slots=True, kw_only=True)
 class LedgerEntry:
-    """A revenue entry, as the ledger has it: presentment minor units, signed."""
+    """A revenue entry, as the ledger has it: presentment minor units, signed. `corrects` is the key
+    of the entry that it corrects; `corrected`: its money is the sum with its corrections."""
 
     key: str
     kind: str
@@ -74,6 +109,8 @@ class LedgerEntry:
     refund: str | None = None
     dispute: str | None = None
     out_of_band: bool | None = None
+    corrects: str | None = None
+    corrected: bool = False
 
     @property
     def part(self) -> str:
@@ -125,7 +162,7 @@ def from_api(found: Json) -> StripeRow:
         fee=fee,
         net=net,
         currency=currency,
-        shown=_shown(gross, currency, source, rate),
+        shown=_shown(found, gross, currency, source),
         source=id_of(found.get("source")),
         charge=id_of(charge) or id_of(source.get("charge")),
         payment_intent=id_of(source.get("payment_intent")),
@@ -134,7 +171,7 @@ def from_api(found: Json) -> StripeRow:
     )
 
 
-def _shown(gross: int, currency: str, source: Json, rate: object) -> Money | None:
+def _shown(found: Json, gross: int, currency: str, source: Json) -> Money | None:
     """In the customer's currency, as the charge, refund or dispute has it."""
     if source.get("object") not in ("charge", "refund", "dispute"):
         return Money(gross, currency)
@@ -142,7 +179,8 @@ def _shown(gross: int, currency: str, source: Json, rate: object) -> Money | Non
     if theirs == currency:
         return Money(gross, currency)  # and right for the parts of a partial capture, too
     if source["object"] == "dispute":
-        return Money(_disputed(source, gross), theirs)
+        return Money(_disputed(source, found), theirs)
+    rate = found.get("exchange_rate")
     size = min(
         sorted(
             {
@@ -156,17 +194,12 @@ def _shown(gross: int, currency: str, source: Json, rate: object) -> Money | Non
     return Money(size if gross >= 0 else -size, theirs)
 
 
-def _disputed(dispute: Json, gross: int) -> int:
-    """The first withdrawal is the dispute's amount, the others are by their size against it: as the
-    ledger has it."""
-    amount = shapes.integer(dispute, "amount")
-    rows = sorted(
-        shapes.rows(dispute.get("balance_transactions")),
-        key=lambda row: (shapes.integer(row, "created"), shapes.text(row, "id")),
-    )
-    sizes = [-shapes.integer(row, "amount") for row in rows]
-    first = next((size for size in sizes if size > 0), abs(gross))
-    return share(amount, gross, first)
+def _disputed(dispute: Json, found: Json) -> int:
+    """As the ledger has it, which reads the same list: perhaps from before this transaction."""
+    listed = shapes.rows(dispute.get("balance_transactions"))
+    if all(row.get("id") != found["id"] for row in listed):
+        listed = [*listed, found]
+    return in_its_currency({**dispute, "balance_transactions": listed})[found["id"]]
 
 
 def digest(rows: Iterable[StripeRow]) -> str:
