@@ -3,6 +3,7 @@ closed by hand."""
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def suspension(engine: Engine) -> str:
 
 def runs(code: str, environment: dict[str, str], **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", "-c", code.replace("bridge ", f"{sys.executable} -m app ")],
+        ["sh", "-c", code.replace("bridge ", f"{shlex.quote(sys.executable)} -m app ")],
         capture_output=True,
         text=True,
         timeout=60,
