@@ -423,7 +423,8 @@ def test_an_interruption_while_the_command_line_is_imported_is_quiet(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     """The settings' reader is imported by all verbs: this one presses Ctrl-C."""
-    code = f"import os; os.kill(os.getpid(), {signal.SIGINT.value})"
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # not in the background
+    code = f"import os, signal\n{heard}\nos.kill(os.getpid(), {signal.SIGINT.value})"
     (tmp_path / "dotenv.py").write_text(code)
 
     done = runs("bridge config", {**environment, "PYTHONPATH": f"{tmp_path}:{ROOT}"})
