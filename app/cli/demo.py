@@ -123,15 +123,19 @@ def _first_day(story: Story) -> date:
     return datetime.fromtimestamp(min(one.created for one in story.emissions), UTC).date()
 
 
+def _next_month(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=31)).replace(day=1)
+
+
 def _linger(up: Stack, story: Story, settings: Settings, stopping: Event) -> None:
     look = f"BRIDGE_DATA_DIR={shlex.quote(str(settings.data_dir))} .venv/bin/bridge"
-    month = _first_day(story).replace(day=1)
-    days = f"--from {month} --to {(month + timedelta(days=31)).replace(day=1)}"
+    month = _next_month(_first_day(story))  # the first whole one: a file proves no days before it
+    days = f"--from {month} --to {_next_month(month)}"
     screen.print(f"\nLeft running at {up.url}; Ctrl-C stops it. From another terminal:")
     for verb in (
         *("events", "deliveries", "trigger invoice.paid", "events --type refund.created"),
         f"reconcile {days} --test {shlex.quote(str(settings.data_dir / BALANCE))}",
-        f"revenue close {month:%Y-%m} --test",
+        f"revenue close {month:%Y-%m} --test --first --why 'the books begin here'",
     ):
         screen.print(f"  {look} {verb}", soft_wrap=True)
     up.children.wait(stopping)
