@@ -152,7 +152,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     needed = 1
     by_column = [*zip(*cells, strict=True)] or [()] * len(columns)
     for column, those in zip(columns, by_column, strict=True):
-        numeric = all(one == "-" or NUMBER.fullmatch(one) for one in those)
+        given = [one for one in those if one != "-"]
+        numeric = bool(given) and all(map(NUMBER.fullmatch, given))
         whole = numeric or not any(" " in one for one in those)
         widest = max(map(cell_len, those), default=0)
         least = max([widest if whole else min(widest, FOLDED), *map(cell_len, column.split())])
