@@ -1,7 +1,7 @@
 """Stripe's Checkout: sessions made by POST, the page where a buyer pays, the webhooks of that.
 
 https://docs.stripe.com/api/checkout/sessions/create: parameters are those needed so far, and any
-other is unknown here. The webhooks are those of app/demo, with this session's own metadata.
+other is unknown here. The webhooks are those of app/demo, with the checkout's own metadata.
 """
 
 import re
