@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 from sqlalchemy import Engine
 
+from app.cli.books import scope_of
 from app.cli.room import (
     FAILURES,
     USAGE,
@@ -70,7 +71,7 @@ def correct(
     if not why.strip() and not dry_run:
         raise stop(USAGE, "--why must say something.")
     settings = load_from_environment()
-    scope = ("" if account == "own" else account, not test)
+    scope = scope_of(account, test=test)
     engine = make_engine(database_url(settings), "cli", pool_size=1)
     try:
         asked = Asked(scope=scope, key=key, to=to, tax=tax)
